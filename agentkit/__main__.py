@@ -1,0 +1,141 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import __version__
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from .toolbox import Tool
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; returns the exit code: 0 done, 1 the turn failed, 2 usage or settings, 130 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    # A parent that ignores SIGCHLD passes that on, and the kernel would keep the exit codes of our tools from us.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        options = _parser().parse_args(arguments)
+        if options.version:
+            print(f"agentkit {__version__}")
+            return 0
+        return _start(options)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> ArgumentParser:
+    from argparse import SUPPRESS, ArgumentParser
+
+    common = ArgumentParser(add_help=False, argument_default=SUPPRESS)
+    common.add_argument("--workspace", metavar="DIR", help="the workspace (default: WORKSPACE_DIR, or ./workspace)")
+    common.add_argument("--env-file", metavar="FILE", help="settings file (default: .env, where it is there)")
+    common.add_argument("--log-level", metavar="LEVEL", help="debug, info, warn or error")
+    common.add_argument("--tools", metavar="FILE", help="a Python file with @tool functions")
+    chat = ArgumentParser(add_help=False, argument_default=SUPPRESS)
+    chat.add_argument("--plain", action="store_true", help="line by line, append-only, for screen readers and pipes")
+
+    parser = ArgumentParser(prog="agentkit", parents=[common, chat], description="A terminal agent; talk to it.")
+    parser.set_defaults(command="chat", version=False)
+    parser.add_argument("--version", action="store_true", help="print the version")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
+    commands.add_parser("chat", parents=[common, chat], help="talk to the agent (the default)")
+    run = commands.add_parser("run", parents=[common], argument_default=SUPPRESS, help="one turn, then exit")
+    run.add_argument("prompt", nargs="*", metavar="PROMPT", help="the message; - puts what stdin holds after it")
+    run.add_argument("--json", action="store_true", help="print events, one JSON object a line")
+    decision = run.add_mutually_exclusive_group()
+    decision.add_argument("--yes", action="store_const", dest="decision", const="allow", help="allow every tool call")
+    decision.add_argument("--no", action="store_const", dest="decision", const="deny", help="refuse what would ask")
+    run.add_argument("--timeout", type=_seconds, metavar="S", help="give up after so many seconds")
+    return parser
+
+
+def _start(options: Namespace) -> int:
+    from . import log
+    from .app import App
+    from .channels.jsonl import Jsonl
+    from .channels.plain import Plain
+    from .errors import SettingsError
+    from .settings import load
+
+    given = vars(options)
+    try:
+        kind: dict[str, Any] = {}
+        if (options.command or "chat") == "run":
+            kind["messages"] = [_prompt(given.get("prompt", []))]
+            kind.update({name: given[name] for name in ("decision", "timeout") if name in given})
+        overrides = {"WORKSPACE_DIR": given.get("workspace"), "LOG_LEVEL": given.get("log_level")}
+        settings = load(
+            os.environ,
+            Path.cwd(),
+            env_file=Path(given["env_file"]) if "env_file" in given else None,
+            overrides={name: value for name, value in overrides.items() if value is not None},
+        )
+        console = Jsonl(**kind) if given.get("json") else Plain(**kind)
+        app = App(settings, [console], _tools(given["tools"]) if "tools" in given else ())
+    except SettingsError as error:
+        print("agentkit cannot start:", *error.problems, sep="\n  ", file=sys.stderr)
+        return 2
+    log.start(app.workspace, settings.log_level, settings.secrets)
+    try:
+        app.start()
+        return console.loop(app.commands, app.interrupt)
+    except Exception as error:
+        return log.failure(error)
+    finally:
+        app.stop()
+
+
+def _prompt(words: Sequence[str]) -> str:
+    """What `run` was asked to say. Raises SettingsError where that is nothing, or unclear."""
+    from .errors import SettingsError
+
+    said = [word for word in words if word != "-"]
+    if len(said) > 1:
+        raise SettingsError([f'the prompt is one argument: put it in quotes, as in agentkit run "{" ".join(said)}"'])
+    if "-" in words or (not said and not sys.stdin.isatty()):
+        said.append(sys.stdin.buffer.read().decode("utf-8", "replace"))
+    prompt = "\n\n".join(said)
+    if not prompt.strip():
+        raise SettingsError(['there is nothing to say: agentkit run "your message", or pipe it in'])
+    return prompt
+
+
+def _tools(path: str) -> list[Tool]:
+    """The tools a Python file defines. Raises SettingsError where it cannot be used."""
+    import runpy
+
+    from .errors import SettingsError
+    from .toolbox import Tool
+
+    try:
+        found = [each for each in runpy.run_path(path).values() if isinstance(each, Tool)]
+    except Exception as error:  # whatever that file does
+        raise SettingsError([f"--tools {path}: {type(error).__name__}: {error}"]) from None
+    if not found:
+        raise SettingsError([f"--tools {path}: no @tool function in it (from agentkit import tool)"])
+    return found
+
+
+def _seconds(text: str) -> float:
+    from argparse import ArgumentTypeError
+
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise ArgumentTypeError(f"{text} is not a number of seconds above 0")
+    return seconds
+
+
+if __name__ == "__main__":
+    sys.exit(main())

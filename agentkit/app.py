@@ -1,0 +1,162 @@
+"""App: builds everything from the settings, starts it, stops it. The only file that knows everyone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import date
+from functools import partial
+from pathlib import Path
+
+from . import approval, prompt, workspace
+from .approval import Approvals, Asker
+from .cancel import Cancel
+from .channel import Channel
+from .client import Client
+from .command import Command, Commands
+from .demo import CONTEXT_WINDOW, MODEL, Demo
+from .errors import CommandError
+from .events import Answer, Ask, Event, Inbound, Notice
+from .lanes import Lanes
+from .llm import LLMCall
+from .node import Run
+from .session import Session
+from .settings import Settings, child_environment
+from .store import Context, State, Store
+from .toolbox import Scope, Tool, Toolbox
+from .tools import TOOLS
+from .turn import Turn
+
+DEMO = """This is the built-in demo model: it shows how agentkit works, but understands nothing.
+To connect a real one, set LLM_BASE_URL, LLM_API_KEY, LLM_MODEL and LLM_CONTEXT_WINDOW, in the environment or in .env;
+for example LLM_BASE_URL=https://api.openai.com/v1 LLM_API_KEY=sk-... LLM_MODEL=gpt-4o LLM_CONTEXT_WINDOW=128000"""
+
+
+class App:
+    """One running agentkit.
+
+    tools: beside the built-in ones, or in place of one with the same name; channels: start() starts them;
+    environ: what child processes get, without our keys.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        channels: Sequence[Channel] = (),
+        tools: Iterable[Tool] = (),
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        cwd = Path.cwd()
+        self.settings = settings
+        self.workspace = workspace.folder(settings.workspace_dir, cwd)
+        self.channels = {channel.name: channel for channel in channels}
+        self.approvals = Approvals(settings.tool_approval)
+        self.commands = Commands(
+            [
+                Command("help", "", "this list", lambda inbound, rest: self.commands.help(), now=True),
+                Command("stop", "", "interrupt the answer or the tool that runs", self._stop, now=True),
+                *approval.commands(self.approvals, self.session_key),
+                Command("exit", "", "leave", _not_here, now=True),
+            ]
+        )
+        self._tools = {each.name: each for each in (*TOOLS, *tools)}
+        state, sessions = self.workspace / ".state", self.workspace / "sessions"
+        closed = (state, settings.env_file) if settings.env_file else (state,)
+        self._scope = Scope(
+            roots=(cwd.resolve(), self.workspace.resolve()),
+            closed=tuple(path.resolve() for path in closed),
+            unwritable=(sessions.resolve(),),
+            environment=child_environment(environ, settings),
+        )
+        self._lanes = Lanes(settings.max_turns)
+        self._sessions: dict[str, Session] = {}
+        self._demo = Demo() if settings.demo else None
+        self._client: Client | None = None
+
+    # -- life
+
+    def start(self) -> None:
+        """Start the demo model, where nothing else is set, and the channels."""
+        if self._demo:
+            url = self._demo.start()
+            self.settings = replace(self.settings, llm_base_url=url, llm_model=MODEL, llm_context_window=CONTEXT_WINDOW)
+        settings = self.settings
+        self._client = Client(
+            settings.llm_base_url, settings.llm_api_key, timeout=settings.llm_timeout, direct=self._demo is not None
+        )
+        for channel in self.channels.values():
+            channel.start(self.dispatch, partial(self.approvals.answer, channel.name))
+        if self._demo:
+            self._publish(Notice(DEMO))
+
+    def stop(self, timeout: float = 2.0) -> None:
+        """Interrupt what runs, wait for it (in seconds), and end the channels."""
+        self._lanes.stop(timeout)
+        for channel in self.channels.values():
+            channel.stop()
+        if self._demo:
+            self._demo.stop()
+
+    # -- one message
+
+    def dispatch(self, inbound: Inbound) -> None:
+        """Take a message; returns at once. Its events go to the channels, the last one ends its turn."""
+        key = self.session_key(inbound)
+
+        def publish(event: Event) -> None:
+            self._publish(event.stamped(key, inbound.turn))
+
+        if self.commands.is_now(inbound.text) and (ending := self.commands.answer(inbound)) is not None:
+            publish(ending)
+            return
+
+        def work(cancel: Cancel) -> None:
+            self._session(key).take(inbound, Run(publish, lambda ask: self._ask(ask, inbound, publish, cancel), cancel))
+
+        self._lanes.get(key).put(work)
+
+    def interrupt(self, inbound: Inbound) -> bool:
+        """Stop the turn that runs in this sender's session, as /stop does; was there one?"""
+        return self._lanes.get(self.session_key(inbound)).interrupt()
+
+    def session_key(self, inbound: Inbound) -> str:
+        """Who talks to which agent."""
+        return f"agent:{workspace.SAMPLE}:direct:{inbound.peer}"
+
+    def _session(self, key: str) -> Session:
+        """Called in the session's lane."""
+        if key not in self._sessions:
+            assert self._client is not None
+            agent = workspace.agent(self.workspace)
+            toolbox = Toolbox(self._tools, self.approvals, self._scope)
+            turn = Turn(LLMCall(self._client, self.settings.llm_extra), toolbox, self.settings.max_model_calls)
+            store = Store(Context(tools=toolbox.schemas), State(key, agent.id, self.settings.llm_model))
+            cwd = self._scope.cwd
+            self._sessions[key] = Session(
+                store, turn, self.commands, lambda: prompt.build(agent.prompt, cwd, date.today())
+            )
+        return self._sessions[key]
+
+    def _publish(self, event: Event) -> None:
+        for channel in self.channels.values():
+            channel.show(event)
+
+    def _ask(self, ask: Ask, inbound: Inbound, publish: Callable[[Event], None], cancel: Cancel) -> Answer:
+        """Have the sender, and nobody else, decide."""
+        channel = self.channels.get(inbound.channel)
+        if channel is None or not channel.can_ask:
+            cure = "--yes allows it for one run, TOOL_APPROVAL in general"
+            publish(Notice(f"{ask.tool} was refused: nobody is there to be asked ({cure}).", "warn"))
+            return Answer("deny", "nobody is there to be asked")
+        who = Asker(self.session_key(inbound), inbound.channel, inbound.peer)
+        return self.approvals.ask(ask, who, publish, cancel, channel.ask_limit)
+
+    def _stop(self, inbound: Inbound, rest: str) -> str:
+        if not self.interrupt(inbound):
+            raise CommandError("Nothing is running.")
+        return "Interrupted."
+
+
+def _not_here(inbound: Inbound, rest: str) -> str:
+    raise CommandError("/exit is for the terminal.")

@@ -1,0 +1,1 @@
+"""The frontends, siblings behind `agentkit.channel.Channel`."""

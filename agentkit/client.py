@@ -1,0 +1,235 @@
+"""Requests in, wire out: one OpenAI-compatible endpoint, spoken to over `requests`."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Generator, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
+
+from . import __version__
+from .cancel import Cancel
+from .diagnosis import classify
+from .errors import LLMError
+from .events import Event, Notice, Text
+from .exchange import Exchange
+from .wire import Parser, Reply, encode
+
+if TYPE_CHECKING:
+    from requests import PreparedRequest, Response, Session
+
+__all__ = ["Client", "classify"]
+
+CONNECT = 10.0  # seconds to reach the server
+FIRST = 5  # the first piece may take this many times the time between pieces: prompts are read, models loaded
+AFTER_FINISH = 2.0  # seconds for usage and [DONE] after the reply is complete
+AFTER_DONE = 0.25  # seconds for the end of the body, so that the connection can be kept
+ERROR_BODY = 64 << 10  # bytes of an error answer that are looked at
+REDIRECTS = 5
+
+# How servers say that they do not know a field of the request, by the field that is then left out.
+REFUSALS = {
+    "stream_options": re.compile(r"stream_options|include_usage", re.I),
+    "tools": re.compile(
+        r"not support \S*\s?(?:tool|function)|support tool use|enable-auto-tool-choice|requires? --jinja"
+        r"|\b(?:tool|function)s?\b['\"`]?(?: calls?| calling| choice| use| param\w*)?(?: is| are)? (?:not |un)"
+        r"(?:supported|permitted|allowed|enabled|available|implemented|expected|recogni[sz]ed)"
+        r"|(?:unrecogni[sz]ed|unknown|unexpected|unsupported|extra|additional)[^.:]{0,40}[:\s'\"`(\[]+tools?\b(?!\[)"
+        r"|\btools?['\"`]?[\])]?[:,]? ?(?:extra|unknown|unexpected|unrecogni[sz]ed)",
+        re.I,
+    ),
+}
+
+
+class Client:
+    """base_url: with or without /v1; api_key: empty sends none; timeout: seconds between two pieces of an answer;
+    direct: no proxy, for a server inside this process. May be used from several threads."""
+
+    def __init__(self, base_url: str, api_key: str = "", *, timeout: float = 120.0, direct: bool = False) -> None:
+        self._urls = endpoints(base_url)
+        self._key = api_key
+        self._timeout = timeout
+        self._direct = direct
+        self._lock = threading.Lock()  # serialises the making of the one session
+        self._session: Session | None = None
+        self._refused: set[tuple[str, str]] = set()  # (model, field) that this endpoint does not take
+
+    def __repr__(self) -> str:
+        return f"Client({self._urls[0]!r})"
+
+    def stream(self, body: Mapping[str, Any], cancel: Cancel) -> Generator[Event, None, Reply]:
+        """Send a request and yield the answer's events as they arrive; returns the Reply.
+
+        Raises LLMError, and Cancelled when `cancel` is set. A field the endpoint refuses is left out, and said once.
+        """
+        model = str(body.get("model"))
+        while True:
+            asked = {name: value for name, value in body.items() if (model, name) not in self._refused}
+            try:
+                return (yield from self._ask(asked, cancel))
+            except LLMError as error:
+                field = _refused_field(error, asked)
+                if field is None:
+                    raise
+            self._refused.add((model, field))
+            lost = "tokens are estimated" if field == "stream_options" else "it cannot use tools"
+            yield Notice(f"{model} at {urlsplit(self._urls[0]).netloc} does not take `{field}`: {lost}.", "warn")
+
+    def _ask(self, body: Mapping[str, Any], cancel: Cancel) -> Generator[Event, None, Reply]:
+        """One request; a base URL that leaves /v1 open is tried both ways, and the one that works is kept."""
+        data, nowhere = encode(body), None
+        for url in self._urls:
+            try:
+                reply = yield from self._exchange(url, data, cancel)
+            except LLMError as error:
+                if error.status not in (404, 405) or "model" in error.detail.lower():
+                    raise self._without_key(error) from None
+                nowhere = nowhere or error
+            else:
+                self._urls = [url]
+                return reply
+        assert nowhere is not None
+        raise self._without_key(nowhere) from None
+
+    def _exchange(self, url: str, data: bytes, cancel: Cancel) -> Generator[Event, None, Reply]:
+        exchange = Exchange(lambda: self._post(url, data), FIRST * self._timeout)
+        try:
+            with cancel.on_set(exchange.drop):
+                response = exchange.response()
+                cancel.check()
+                if response is None:
+                    raise self._too_slow(FIRST * self._timeout)
+                if isinstance(response, Exception):
+                    raise classify(None, {}, b"", response)
+                if response.status_code != 200:
+                    body = b""
+                    while len(body) < ERROR_BODY and (chunk := exchange.read()):
+                        body += chunk
+                    cancel.check()
+                    raise classify(response.status_code, response.headers, body)
+                parser = Parser(response.headers.get("content-type", ""))
+                return (yield from self._read(exchange, parser, cancel))
+        finally:
+            exchange.close()
+
+    def _read(self, exchange: Exchange, parser: Parser, cancel: Cancel) -> Generator[Event, None, Reply]:
+        """Read a streamed answer to its end."""
+        pieces = shown = 0
+        while chunk := exchange.read():
+            if parser.done:
+                continue
+            for event in parser.feed(chunk):
+                yield event
+                shown += len(event.text) if isinstance(event, Text) else 0
+            if parser.done:
+                exchange.patience(AFTER_DONE)
+            elif parser.finished:
+                exchange.patience(AFTER_FINISH)
+            elif parser.pieces != pieces:
+                pieces = parser.pieces
+                exchange.patience(self._timeout)
+        cancel.check()
+        if not (parser.done or parser.finished):
+            if exchange.expired:
+                raise self._too_slow(self._timeout if pieces else FIRST * self._timeout)
+            if exchange.broken is not None:
+                raise classify(None, {}, b"", exchange.broken)
+        reply = parser.close()
+        if len(reply.text) > shown:  # an answer that was not streamed
+            yield Text(reply.text[shown:])
+        return reply
+
+    def _post(self, url: str, data: bytes) -> Response:
+        """POST, following redirects as a POST; the key goes to the endpoint's own host only."""
+        session = self._connect()
+        key, timeout = self._key, (min(CONNECT, self._timeout), FIRST * self._timeout + CONNECT)
+        for _ in range(REDIRECTS):
+            response = session.post(
+                url, data=data, auth=_Bearer(key), stream=True, timeout=timeout, allow_redirects=False
+            )
+            target = response.headers.get("location") if 300 <= response.status_code < 400 else None
+            if not target:
+                break
+            response.close()
+            target = urljoin(url, target)
+            if not _same_host(url, target):
+                key = ""
+            url = target
+        return response
+
+    def _connect(self) -> Session:
+        with self._lock:
+            if self._session is None:
+                from requests import Session
+                from requests.adapters import HTTPAdapter
+
+                session = Session()
+                session.headers.update(
+                    {
+                        "User-Agent": f"agentkit/{__version__}",
+                        "Content-Type": "application/json",
+                        "Accept": "text/event-stream, application/json",
+                        "Accept-Encoding": "identity",  # compressed streams arrive in bursts
+                    }
+                )
+                if self._direct:
+                    session.trust_env = False
+                for scheme in ("http://", "https://"):
+                    session.mount(scheme, HTTPAdapter(pool_maxsize=32))
+                self._session = session
+            return self._session
+
+    def _too_slow(self, seconds: float) -> LLMError:
+        host = urlsplit(self._urls[0]).netloc
+        cure = "Try again; LLM_TIMEOUT allows for more."
+        return LLMError("timeout", f"{host} sent nothing of an answer for {seconds:g} s. {cure}")
+
+    def _without_key(self, error: LLMError) -> LLMError:
+        """Servers like to quote the key they were given."""
+        if not self._key or self._key not in error.message + error.detail:
+            return error
+        message, detail = (text.replace(self._key, "[key]") for text in (error.message, error.detail))
+        return LLMError(error.category, message, status=error.status, retry_after=error.retry_after, detail=detail)
+
+
+class _Bearer:
+    """The key as requests wants it: given as `auth`, it also keeps requests from looking into ~/.netrc."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        if self._key:
+            request.headers["Authorization"] = f"Bearer {self._key}"
+        return request
+
+
+def endpoints(base_url: str) -> list[str]:
+    """Where chat completions may be, likeliest first: people give the URL with or without /v1, or whole."""
+    base = base_url.strip().rstrip("/")
+    if base.endswith("/chat/completions"):
+        return [base]
+    urls = [f"{base}/chat/completions"]
+    if not re.search(r"/v\d", urlsplit(base).path):
+        urls.append(f"{base}/v1/chat/completions")
+    return urls if urlsplit(base).path else urls[::-1]
+
+
+def _same_host(url: str, target: str) -> bool:
+    """Same host and port over the same scheme, or the step from http to https."""
+    a, b = urlsplit(url), urlsplit(target)
+    ports = {"http": 80, "https": 443}
+    if a.hostname == b.hostname and (a.scheme, b.scheme) == ("http", "https"):
+        return a.port in (None, 80) and b.port in (None, 443)
+    return (a.scheme, a.hostname, a.port or ports.get(a.scheme)) == (
+        b.scheme,
+        b.hostname,
+        b.port or ports.get(b.scheme),
+    )
+
+
+def _refused_field(error: LLMError, body: Mapping[str, Any]) -> str | None:
+    if error.category not in ("bad_request", "model_not_found", "server_error", "unknown"):
+        return None
+    return next((field for field, words in REFUSALS.items() if field in body and words.search(error.detail)), None)

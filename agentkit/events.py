@@ -1,0 +1,149 @@
+"""Everything that crosses a thread: frozen messages.
+
+An `Event` goes from an agent's work to whoever watches; `record()` is its form in `run --json` and on the gateway.
+`Inbound` and `Answer` go the other way.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal
+
+Decision = Literal["allow", "always", "deny"]
+
+
+def new_id() -> str:
+    """A short id that is unique enough for one program's life."""
+    return os.urandom(6).hex()
+
+
+@dataclass(frozen=True)
+class Inbound:
+    """A message from somebody: its words, the channel it came through, the person (`peer`) and the turn's id."""
+
+    text: str
+    channel: str
+    peer: str
+    turn: str = field(default_factory=new_id)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a person decided about an Ask; the model reads the reason of a refusal."""
+
+    decision: Decision
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Event:
+    """The common part: the session and turn it belongs to, filled in by whoever publishes it."""
+
+    type: ClassVar[str]
+    session: str = field(default="", kw_only=True)
+    turn: str = field(default="", kw_only=True)
+
+    def stamped(self, session: str, turn: str) -> Event:
+        """The same event as part of that turn."""
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__, session=session, turn=turn)
+        return copy
+
+    def record(self) -> dict[str, Any]:
+        """A plain dictionary, ready for JSON."""
+        return {"type": self.type, **{each.name: getattr(self, each.name) for each in fields(self)}}
+
+
+@dataclass(frozen=True)
+class TurnStarted(Event):
+    type = "turn_started"
+    agent: str
+    model: str
+
+
+@dataclass(frozen=True)
+class Text(Event):
+    """A piece of the answer."""
+
+    type = "text"
+    text: str
+
+
+@dataclass(frozen=True)
+class Thinking(Event):
+    """A piece of reasoning, where the server sends one."""
+
+    type = "thinking"
+    text: str
+
+
+@dataclass(frozen=True)
+class ToolStarted(Event):
+    type = "tool_started"
+    id: str
+    name: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ask(Event):
+    """An approval is wanted; `summary` is all that a person needs to see to decide. Answered by an Answer."""
+
+    type = "ask"
+    tool: str
+    summary: str
+    id: str = field(default_factory=new_id)
+
+
+@dataclass(frozen=True)
+class ToolFinished(Event):
+    """The one result of a call; `seconds` without the time an approval took."""
+
+    type = "tool_finished"
+    id: str
+    name: str
+    ok: bool
+    output: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Notice(Event):
+    """Something worth knowing beside the answer. level: info, warn or error."""
+
+    type = "notice"
+    text: str
+    level: str = "info"
+
+
+@dataclass(frozen=True)
+class Error(Event):
+    """The turn failed; `retry_after` in seconds, where the server named a wait."""
+
+    type = "error"
+    category: str
+    message: str
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True)
+class Interrupted(Event):
+    """The turn was stopped; `text` is what had been said so far."""
+
+    type = "interrupted"
+    text: str
+
+
+@dataclass(frozen=True)
+class Done(Event):
+    """The turn is complete; usage holds prompt_tokens, completion_tokens and total_tokens over all its requests."""
+
+    type = "done"
+    text: str
+    model: str
+    usage: dict[str, int]
+    seconds: float
+
+
+ENDINGS = (Done, Error, Interrupted)

@@ -1,0 +1,57 @@
+"""LLMCall: ask the model once."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from typing import Any
+
+from .cancel import Cancel
+from .client import Client
+from .errors import Cancelled
+from .events import Event, Notice, Text
+from .node import Node
+from .store import Store
+from .wire import Reply, assistant, request
+
+
+class LLMCall(Node):
+    """The conversation goes out, the reply comes in as events and is appended.
+
+    Interrupted, what was shown is appended, marked so, without calls. Failed (LLMError), nothing of it is.
+    extra: fields merged into each request (temperature, max_tokens ...).
+    """
+
+    def __init__(self, client: Client, extra: Mapping[str, Any] | None = None) -> None:
+        self.client, self.extra = client, extra
+
+    def prep(self, store: Store) -> tuple[dict[str, Any], Cancel]:
+        store.settle()
+        seen = store.context
+        return request(store.state.model, seen.system, seen.messages, seen.tools, self.extra), store.run.cancel
+
+    def exec(self, inputs: tuple[dict[str, Any], Cancel]) -> Generator[Event, Any, Reply]:
+        stream, shown = self.client.stream(*inputs), []
+        try:
+            while True:
+                event = next(stream)
+                yield event
+                if isinstance(event, Text):
+                    shown.append(event.text)
+        except StopIteration as end:
+            reply: Reply = end.value
+        except Cancelled:
+            return Reply("".join(shown), finish_reason="interrupted")
+        finally:
+            stream.close()
+        if reply.finish_reason == "length":
+            yield Notice('The reply reached the output limit and breaks off: say "go on", or raise max_tokens.', "warn")
+        return reply
+
+    def post(self, store: Store, inputs: Any, result: Reply) -> Reply:
+        if result.finish_reason == "interrupted":
+            if result.text:
+                store.append({"role": "assistant", "content": result.text, "interrupted": True})
+        else:
+            store.append({**assistant(result), "model": store.state.model})
+            store.state.spend(result.usage)
+        return result

@@ -1,0 +1,327 @@
+"""Environment and .env -> one frozen Settings.
+
+The command line wins over the environment, the environment over the .env file in the working directory. A variable
+that is blank counts as unset; only LLM_API_KEY may be empty on purpose: no key needed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from . import dotenv
+from .errors import SettingsError
+
+Approval = Literal["ask", "auto", "trust"]
+T = TypeVar("T")
+Word = TypeVar("Word", bound=str)
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A setting as the documentation shows it; `default` as it would be written, empty: none."""
+
+    name: str
+    default: str
+    help: str
+    example: str
+
+
+VARIABLES = (
+    Variable("LLM_MODEL", "", "the model's name, as the server knows it", "gpt-4.1-mini"),
+    Variable("LLM_BASE_URL", "", "the address of an OpenAI-compatible server", "https://api.openai.com/v1"),
+    Variable("LLM_API_KEY", "", "your key, or LLM_API_KEY= (empty) for a local server that needs none", "sk-..."),
+    Variable("LLM_CONTEXT_WINDOW", "", "the model's context size in tokens; 128_000, 128k and 1M are fine", "128000"),
+    Variable("LLM_TIMEOUT", "120", "seconds to wait for each piece of an answer, five times that for the first", "120"),
+    Variable("LLM_EXTRA", "{}", "a JSON object merged into each request", '{"temperature": 0.2}'),
+    Variable("WORKSPACE_DIR", "./workspace", "the folder of agents, sessions and jobs", "~/agents"),
+    Variable("DEFAULT_AGENT", "", "the agent that answers where nothing else decides", "assistant"),
+    Variable("LOG_LEVEL", "info", "debug, info, warn or error (RUST_LOG, its old name, loses to it)", "debug"),
+    Variable(
+        "TOOL_APPROVAL", "ask", "ask before tools that change things; auto: before few of them; trust: never", "auto"
+    ),
+    Variable("MAX_MODEL_CALLS", "50", "model calls in one turn, at most", "50"),
+    Variable("MAX_TURNS", "16", "turns that run at once, at most", "16"),
+)
+_BY_NAME = {each.name: each for each in VARIABLES}
+_REQUIRED = ("LLM_MODEL", "LLM_BASE_URL", "LLM_API_KEY", "LLM_CONTEXT_WINDOW")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the program is set up.
+
+    llm_api_key: empty where none is needed; llm_context_window: tokens; llm_timeout: seconds between two pieces of an
+    answer; workspace_dir: absolute, None: not set; log_level: debug, info, warn or error; env_file: the one in use,
+    absolute; demo: none of the four required variables is set, and the first four fields are empty.
+    """
+
+    llm_model: str
+    llm_base_url: str
+    llm_api_key: str = field(repr=False)
+    llm_context_window: int
+    llm_timeout: float = 120.0
+    llm_extra: Mapping[str, Any] = field(default_factory=dict)
+    workspace_dir: Path | None = None
+    default_agent: str | None = None
+    log_level: str = "info"
+    tool_approval: Approval = "ask"
+    max_model_calls: int = 50
+    max_turns: int = 16
+    env_file: Path | None = None
+    demo: bool = False
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The keys and tokens we hold, which nobody else may see."""
+        return (self.llm_api_key,) if self.llm_api_key else ()
+
+
+def load(
+    environ: Mapping[str, str], cwd: Path, *, env_file: Path | None = None, overrides: Mapping[str, str] = {}
+) -> Settings:
+    """Read the settings, or raise SettingsError with one line for each variable that is missing or malformed.
+
+    env_file: read instead of `cwd`/.env, and must exist; overrides: by variable name, from the command line.
+    """
+    cwd = cwd.absolute()
+    path, file = _env_file(environ, cwd, env_file)
+    values = _Values((("command line", overrides), ("environment", environ)), file)
+    take = values.take
+    settings = Settings(
+        llm_model=take("LLM_MODEL", _word, ""),
+        llm_base_url=take("LLM_BASE_URL", _url, ""),
+        llm_api_key=take("LLM_API_KEY", _key, ""),
+        llm_context_window=take(
+            "LLM_CONTEXT_WINDOW", _integer(1000, 1_000_000_000, " (128_000, 128k for 128000 and 1M are fine)"), 0
+        ),
+        llm_timeout=take("LLM_TIMEOUT", _seconds, Settings.llm_timeout),
+        llm_extra=take("LLM_EXTRA", _extra, {}),
+        workspace_dir=take("WORKSPACE_DIR", lambda text: cwd / _expanded(text, environ), None),
+        default_agent=take("DEFAULT_AGENT", _word, None),
+        log_level=take("LOG_LEVEL", _level, _old_level(values.text("RUST_LOG")) or Settings.log_level),
+        tool_approval=take("TOOL_APPROVAL", _choice("ask", "auto", "trust"), Settings.tool_approval),
+        max_model_calls=take("MAX_MODEL_CALLS", _integer(1, 1_000_000), Settings.max_model_calls),
+        max_turns=take("MAX_TURNS", _integer(1, 10_000), Settings.max_turns),
+        env_file=path,
+        demo=values.demo,
+    )
+    if values.problems:
+        raise SettingsError(values.problems)
+    return settings
+
+
+_SECRET_NAMES = re.compile(r"LLM_API_KEY.*|DISCORD_BOT_TOKEN|GATEWAY_TOKEN", re.DOTALL)
+# No child works without these, and no real key is part of one; a made-up key for a local server ("ollama") may be.
+_NEEDED = frozenset(("PATH", "HOME", "PWD", "USER", "LOGNAME", "SHELL", "TERM", "LANG", "TMPDIR"))
+_SHORTEST_PART = 6  # a made-up key shorter than this ("x", "none") is looked for as a whole value only
+
+
+def child_environment(environ: Mapping[str, str], settings: Settings) -> dict[str, str]:
+    """The environment for child processes: without our secrets, under whatever name they are there."""
+    named = {name: _bare(value) for name, value in environ.items() if _SECRET_NAMES.fullmatch(name)}
+    secrets = {*settings.secrets, *named.values()} - {""}
+
+    def tells(value: str) -> bool:
+        return any(secret in value if len(secret) >= _SHORTEST_PART else secret == value for secret in secrets)
+
+    return {
+        name: value for name, value in environ.items() if name not in named and (name in _NEEDED or not tells(value))
+    }
+
+
+def _env_file(environ: Mapping[str, str], cwd: Path, given: Path | None) -> tuple[Path | None, dotenv.Dotenv]:
+    """The env file in use, and what it says."""
+    path = cwd / given if given is not None else cwd / ".env"
+    # A folder .env with a pyvenv.cfg is a virtual environment: nothing to do with us.
+    if given is None and (not os.path.lexists(path) or os.path.exists(path / "pyvenv.cfg")):
+        return None, dotenv.Dotenv()
+    # Blank is unset, also to ${NAME}.
+    present = {name: value for name, value in environ.items() if value.strip()}
+    return path, dotenv.read(path, present, ".env" if given is None else f"env file {str(given)!r}")
+
+
+class _Values:
+    """Looks names up where they may be set, and collects what is wrong with them."""
+
+    def __init__(self, layers: Sequence[tuple[str, Mapping[str, str]]], file: dotenv.Dotenv) -> None:
+        self._layers = layers
+        self._file = file
+        self.problems = list(file.problems)
+        self.demo = not any(text for name in _REQUIRED for text, _ in self._found(name))
+
+    def _found(self, name: str) -> list[tuple[str, str]]:
+        """Every value of a name, bare, and where it comes from; the winning one first."""
+        found = [(_bare(layer[name]), origin) for origin, layer in self._layers if name in layer]
+        entry = self._file.entries.get(name)
+        if entry is not None and entry.value is not None:
+            found.append((_bare(entry.value), f"{self._file.label} line {entry.line}"))
+        return found
+
+    def text(self, name: str) -> str:
+        return next((text for text, _ in self._found(name) if text), "")
+
+    def take(self, name: str, check: Callable[[str], T], default: T) -> T:
+        """The value as `check` makes it; a problem, or a value that is not set, leaves `default`."""
+        variable = _BY_NAME[name]
+        for text, origin in self._found(name):
+            if text or name == "LLM_API_KEY":
+                try:
+                    return check(text)
+                except _Bad as bad:
+                    shown = f" {text!r}" if bad.show and self._harmless(text) else ""
+                    hint = f"; for example {name}={variable.example}"
+                    self.problems.append(f"{name}{shown} ({origin}) {bad}{hint}")
+                    return default
+        # The line that sets it may be the one in the file that cannot be read.
+        if name in _REQUIRED and not self.demo and not self._file.problems:
+            self.problems.append(f"{name} is missing: {variable.help}; for example {name}={variable.example}")
+        return default
+
+    def _harmless(self, text: str) -> bool:
+        """May this value be shown? Keys get pasted into the wrong line."""
+        return len(text) <= 16 and not any(key and key in text for key, _ in self._found("LLM_API_KEY"))
+
+
+def _bare(text: str) -> str:
+    """Without what gets pasted around a value: `docker --env-file` leaves quotes on, for one."""
+    text = text.strip()
+    if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"":
+        text = text[1:-1].strip()
+    return text
+
+
+class _Bad(ValueError):
+    """Why a value cannot be taken: the end of the sentence `NAME (where) ...`. show: the value may be shown with it."""
+
+    def __init__(self, reason: str, show: bool = False) -> None:
+        super().__init__(reason)
+        self.show = show
+
+
+def _word(text: str) -> str:
+    if not text.isprintable():
+        raise _Bad("holds a character that cannot be printed")
+    return text
+
+
+_AUTHORITY = re.compile(r"(?:\[([^\[\]]+)\]|([\w-]{1,63}(?:\.[\w-]{1,63})*\.?))(?::([0-9]{1,5}))?")
+
+
+def _url(text: str) -> str:
+    for position, character in enumerate(text, 1):
+        if character.isspace() or not character.isprintable():
+            raise _Bad(f"holds a blank or invisible character (character {position})")
+    if not text.lower().startswith(("http://", "https://")):
+        raise _Bad("must begin with http:// or https://")
+    authority = re.split(r"[/?#]", text.split("://", 1)[1], maxsplit=1)[0]
+    if "@" in authority:
+        raise _Bad("must not hold a user name or password: put the key in LLM_API_KEY")
+    if "?" in text or "#" in text:
+        raise _Bad("must not go on with ? or #: leave that part out, and put the key in LLM_API_KEY")
+    match = _AUTHORITY.fullmatch(authority)
+    if match is None:
+        raise _Bad("must name a host, and a port if any, after the //: letters, digits, dots; then :port")
+    if match[3] is not None and not 1 <= int(match[3]) <= 65535:
+        raise _Bad("must have a port from 1 to 65535")
+    try:
+        urlsplit(text)
+        if match[1]:
+            IPv6Address(match[1])
+    except ValueError:
+        raise _Bad("must name a host after the //: what stands there is no address") from None
+    return text
+
+
+def _key(text: str) -> str:
+    if re.match(r"bearer(\s|$)", text, re.IGNORECASE):
+        raise _Bad("begins with the word Bearer: drop it and leave the key alone")
+    for position, character in enumerate(text, 1):
+        if character.isspace() or not character.isprintable() or ord(character) > 255:
+            what = "a blank" if character.isspace() else "one that no HTTP header can hold"
+            raise _Bad(f"cannot be a key: its character {position} is {what}, so copy the key again")
+    return text
+
+
+_INTEGER = re.compile(r"([0-9]{1,15}(?:_[0-9]{1,15}){0,9}) ?([kKmM]?)")
+
+
+def _integer(low: int, high: int, also: str = "") -> Callable[[str], int]:
+    def check(text: str) -> int:
+        match = _INTEGER.fullmatch(text)
+        number = int(match[1]) * {"": 1, "k": 1000, "m": 1_000_000}[match[2].lower()] if match else -1
+        if not low <= number <= high:
+            raise _Bad(f"must be a whole number from {low} to {high}{also}", show=True)
+        return number
+
+    return check
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    # Above a day nothing is gained, and the system's own timers end somewhere.
+    if not 0 < seconds <= 86_400:
+        raise _Bad("must be a number of seconds above 0, at most 86400", show=True)
+    return seconds
+
+
+_OURS = ("model", "messages", "tools", "stream", "stream_options", "n")
+
+
+def _extra(text: str) -> dict[str, Any]:
+    try:
+        extra = json.loads(text)
+        json.dumps(extra, ensure_ascii=False, allow_nan=False).encode()  # NaN and half characters stop here
+    except json.JSONDecodeError as error:
+        raise _Bad(f"is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+    except (ValueError, RecursionError):
+        raise _Bad("holds what JSON cannot carry (such as NaN, half a character or endless nesting)") from None
+    if not isinstance(extra, dict):
+        kind = "a list" if isinstance(extra, list) else "a single value"
+        raise _Bad(f"must be a JSON object, not {kind}")
+    if taken := [name for name in _OURS if name in extra]:
+        raise _Bad(f"must not set {', '.join(taken)}: agentkit sets that itself")
+    return extra
+
+
+def _expanded(text: str, environ: Mapping[str, str]) -> str:
+    """A path with `~` and `~user` replaced."""
+    if "\0" in text:
+        raise _Bad("holds a NUL character")
+    if text.startswith("~"):
+        home = environ.get("HOME", "")
+        text = home + text[1:] if home and (text + "/").startswith("~/") else os.path.expanduser(text)
+        if text.startswith("~"):
+            raise _Bad("names the home folder of nobody: write ./~ for a folder that begins with ~")
+    return text
+
+
+def _choice(*options: Word) -> Callable[[str], Word]:
+    def check(text: str) -> Word:
+        for option in options:
+            if option == text.lower():
+                return option
+        raise _Bad(f"must be one of {', '.join(options)}", show=True)
+
+    return check
+
+
+def _level(text: str) -> str:
+    return "warn" if text.lower() == "warning" else _choice("debug", "info", "warn", "error")(text)
+
+
+def _old_level(text: str) -> str | None:
+    """The level that a RUST_LOG begins with; what else it may hold ("off", "hyper=warn") means nothing here."""
+    match = re.match(r"(debug|info|warn(?:ing)?|error)\s*(?:[,/]|$)", text, re.IGNORECASE)
+    return _level(match[1]) if match else None

@@ -1,0 +1,98 @@
+"""Turn, the agent's loop: ask the model, run its tools, until it has nothing left to ask."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+from .calls import Call
+from .errors import Cancelled, LLMError
+from .events import Done, Error, Event, Interrupted, Notice, TurnStarted
+from .node import Flow, Node
+from .store import INTERRUPTED, Store
+from .toolbox import Toolbox, UseTool
+from .wire import Reply
+
+log = logging.getLogger("agentkit")
+
+SAME_CALL = 5  # the same call with the same arguments so often in a row leads nowhere
+
+
+class Turn(Flow):
+    """Answers the last message of the store; `run` returns the event that ends it: Done, Error or Interrupted.
+
+    ask: the node that gets one Reply (an LLMCall, or one around it); max_calls: requests to the model in one turn.
+    """
+
+    def __init__(self, ask: Node, toolbox: Toolbox, max_calls: int = 50) -> None:
+        self.ask, self.toolbox, self.max_calls = ask, toolbox, max_calls
+
+    def prep(self, store: Store) -> None:
+        store.state.usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+        store.run.publish(TurnStarted(store.state.agent, store.state.model))
+
+    def walk(self, store: Store, inputs: None) -> Reply:
+        repeats = Repeats()
+        for _ in range(self.max_calls):
+            reply: Reply = self.ask.run(store)
+            if not reply.calls:
+                return reply
+            for calls in self.toolbox.batches(reply.calls):
+                if repeats.count(calls) >= SAME_CALL:
+                    return self._stop(
+                        store, reply, f"{calls[-1].name} was called {SAME_CALL} times with the same arguments"
+                    )
+                UseTool(calls, self.toolbox).run(store)
+        return self._stop(store, reply, f"the turn took {self.max_calls} model calls (MAX_MODEL_CALLS)")
+
+    def run(self, store: Store) -> Event:
+        """Whatever happens, the conversation is left fit for the next request, and one event ends the turn."""
+        started, closing = time.monotonic(), INTERRUPTED
+        ending: Event
+        try:
+            reply: Reply = super().run(store)
+            ending = Done(reply.text, store.state.model, store.state.usage, round(time.monotonic() - started, 3))
+        except LLMError as error:
+            closing = f"[no answer: {error.category}]"
+            log.info("no answer: %s, status %s: %s", error.category, error.status, error.detail)
+            ending = Error(error.category, error.message, error.retry_after)
+        except Cancelled:
+            ending = Interrupted(_said(store))
+        except Exception as error:  # a bug of ours, or of a node somebody added: the session goes on
+            closing = "[no answer: unknown]"
+            log.error("the turn failed: %s", error, exc_info=log.isEnabledFor(logging.DEBUG))
+            cure = "Say it again; with LOG_LEVEL=debug the log tells more."
+            ending = Error("unknown", f"agentkit itself failed ({type(error).__name__}: {error}). {cure}"[:300])
+        finally:
+            store.settle(closing)
+        store.run.publish(ending)
+        return ending
+
+    def _stop(self, store: Store, reply: Reply, why: str) -> Reply:
+        """The agent goes in circles: calls that were not run say so, and so does a notice."""
+        store.run.publish(Notice(f'Stopped: {why}. Say "go on" to let it continue.', "error"))
+        store.settle(f"[stopped: {why}]")
+        return reply
+
+
+class Repeats:
+    """How often in a row the same call with the same arguments has come."""
+
+    def __init__(self) -> None:
+        self._last: tuple[str, str] | None = None
+        self._times = 0
+
+    def count(self, calls: Sequence[Call]) -> int:
+        """The longest row that these calls make, with those counted before."""
+        longest = 0
+        for call in calls:
+            same = (call.name, call.arguments) == self._last
+            self._last, self._times = (call.name, call.arguments), self._times + 1 if same else 1
+            longest = max(longest, self._times)
+        return longest
+
+
+def _said(store: Store) -> str:
+    last = store.context.messages[-1] if store.context.messages else {}
+    return str(last.get("content") or "") if last.get("interrupted") else ""

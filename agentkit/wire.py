@@ -1,0 +1,379 @@
+"""The chat-completions protocol without I/O: request body out, SSE bytes in, Reply out.
+
+Follows the event-stream format of the WHATWG HTML standard and, where servers in the field stray from it, takes what
+is meant: events without blank lines between them, JSON without `data:`, a whole JSON body in answer to a stream
+request, errors inside a stream with status 200. What it never does is to take a broken stream for a whole answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from .calls import Call, Calls, object_of
+from .diagnosis import classify
+from .errors import LLMError
+from .events import Event, Text, Thinking
+from .thinking import Piece, ThinkTags
+
+__all__ = ["Call", "Parser", "Reply", "assistant", "encode", "request"]
+
+LIMIT = 64 << 20  # bytes of one line, or of a body that is not a stream: no honest answer is that long
+
+THINKING_FIELDS = ("reasoning_content", "reasoning")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer of the model. finish_reason: `stop`, `tool_calls`, `length` ..., or `interrupted` when the user broke
+    it off; usage: prompt_tokens, completion_tokens, total_tokens, or None where the server sent none;
+    thinking_field: the field its reasoning came in."""
+
+    text: str = ""
+    thinking: str = ""
+    calls: tuple[Call, ...] = ()
+    finish_reason: str | None = None
+    usage: dict[str, int] | None = None
+    thinking_field: str = ""
+
+
+def request(
+    model: str,
+    system: str,
+    messages: Sequence[Mapping[str, Any]],
+    tools: Sequence[Mapping[str, Any]] = (),
+    extra: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The body of a streaming request; extra: fields merged into it (temperature, max_tokens ...)."""
+    body: dict[str, Any] = {"model": model, "messages": [_sent(message) for message in messages]}
+    if system:
+        body["messages"].insert(0, {"role": "system", "content": system})
+    if tools:
+        body["tools"] = list(tools)
+    return {**body, "stream": True, "stream_options": {"include_usage": True}, **(extra or {})}
+
+
+def encode(body: Mapping[str, Any]) -> bytes:
+    """The body as it travels. Half a surrogate pair, which is not text, travels as `?`."""
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def assistant(reply: Reply) -> dict[str, Any]:
+    """The reply as a message of the conversation.
+
+    Arguments that are no JSON object are kept out: servers that parse the history would refuse every later request.
+    """
+    message: dict[str, Any] = {"role": "assistant", "content": reply.text}
+    if reply.thinking:
+        message.update(thinking=reply.thinking, thinking_field=reply.thinking_field)
+    if reply.calls:
+        message["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {
+                    "name": call.name or "unknown",
+                    "arguments": call.arguments if object_of(call.arguments) is not None else "{}",
+                },
+                **call.extra,
+            }
+            for call in reply.calls
+        ]
+    return message
+
+
+def _sent(message: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a stored message goes to the server."""
+    sent = {"role": message["role"], "content": message.get("content")}
+    if "tool_call_id" in message:
+        sent["tool_call_id"] = message["tool_call_id"]
+    if message.get("tool_calls"):
+        sent["content"] = sent["content"] or None
+        sent["tool_calls"] = message["tool_calls"]
+        # Servers with a thinking mode refuse a call whose reasoning is not sent back to them.
+        if message.get("thinking_field") in THINKING_FIELDS:
+            sent[message["thinking_field"]] = message["thinking"]
+    elif message["role"] == "assistant":
+        sent["content"] = sent["content"] or "(no text)"  # some servers refuse an empty message
+    return sent
+
+
+class Parser:
+    """The bytes of one answer in, events out as they are complete, the Reply at the end.
+
+    content_type: the answer's Content-Type, used to explain an answer that is no completion at all.
+    Neighbouring pieces of text in one chunk come as one event.
+    """
+
+    def __init__(self, content_type: str = "text/event-stream") -> None:
+        self._content_type = content_type
+        self._rest: list[bytes] = []  # the line that is not complete yet
+        self._size = 0  # of _rest and _open together
+        self._after_cr = False
+        self._open: list[str] = []  # an event, or a body, that goes on over several lines
+        self._open_is_data = True  # else: lines without a field name
+        self._event_name = ""
+        self._calls = Calls()
+        self._tags = ThinkTags()
+        self._said: dict[type[Text] | type[Thinking], list[str]] = {Text: [], Thinking: []}
+        self._new: list[Piece] = []
+        self._half = ""  # the first half of a surrogate pair
+        self._thinking_field = ""
+        self._finish_reason = ""
+        self._usage: dict[str, int] | None = None
+        self._done = False
+        self._error: LLMError | None = None
+        self._junk = ""  # how it begins, if it is neither a stream nor JSON
+        self.pieces = 0  # how much has come that counts, unlike keep-alives
+
+    @property
+    def done(self) -> bool:
+        """Nothing that follows counts: [DONE] has come, or an error has."""
+        return self._done or self._error is not None
+
+    @property
+    def finished(self) -> bool:
+        """The reply is complete, though usage and [DONE] may still come."""
+        return bool(self._finish_reason)
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        """Take the next bytes, however they are cut. Raises LLMError once the stream has failed."""
+        if self._error:
+            raise self._error
+        for line in self._lines(chunk):
+            if line and not self.done:
+                self._line(line)
+            elif self._open or self._event_name:
+                self._blank_line()
+        return self._events() if self._new else []
+
+    def close(self) -> Reply:
+        """The bytes have ended: the Reply, or LLMError where it is not whole."""
+        if not self.done and self._rest:
+            self._line(b"".join(self._rest).decode("utf-8", "replace"))
+        if not self.done and self._open:
+            self._close_open(at_end=True)
+        if self._error:
+            raise self._error
+        if not self._done and not self._finish_reason:
+            raise self._cut()
+        self._new += self._tags.finish()
+        self._events()
+        calls = self._calls.finish()
+        reason = self._finish_reason
+        if calls and reason in ("", "stop", "function_call"):
+            reason = "tool_calls"
+        text, thinking = ("".join(self._said[kind]) for kind in (Text, Thinking))
+        return Reply(text, thinking, calls, reason or "stop", self._usage, self._thinking_field)
+
+    # -- bytes to lines
+
+    def _lines(self, chunk: bytes) -> list[str]:
+        """The lines that are complete now: LF, CRLF or CR ends one."""
+        if b"\r" in chunk or (self._after_cr and chunk):
+            if self._after_cr and chunk.startswith(b"\n"):
+                chunk = chunk[1:]  # the other half of a CRLF
+            self._after_cr = chunk.endswith(b"\r")
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        complete, newline, rest = chunk.rpartition(b"\n")
+        if newline and self._rest:
+            complete = b"".join((*self._rest, complete))
+            self._rest.clear()
+            self._size = 0
+        if rest:
+            self._rest.append(rest)
+            self._grow(len(rest))
+        return complete.decode("utf-8", "replace").split("\n") if newline else []
+
+    def _grow(self, size: int) -> None:
+        self._size += size
+        if self._size > LIMIT:
+            self._fail(LLMError("server_error", "The server's answer has no end; nothing of it was kept. Try again."))
+
+    # -- lines to JSON
+
+    def _line(self, line: str) -> None:
+        if line.startswith("data:"):
+            if not self._open_is_data:
+                self._open.clear()
+            if self._open or not self._value(line[5:]):
+                self._hold(line[5:], is_data=True)
+        elif line.startswith("event:"):
+            self._event_name = line[6:].strip()
+        elif line.startswith("error:"):  # llama.cpp's name for the data of an error
+            self._event_name = "error"
+            self._line("data:" + line[6:])
+        elif line.startswith("\ufeff"):
+            self._line(line[1:])
+        elif not line.startswith((":", "id:", "retry:")) and (self._open or not self._value(line)):
+            self._hold(line, is_data=False)
+
+    def _blank_line(self) -> None:
+        """The end of an event; only JSON without `data:` may hold blank lines itself."""
+        if self._open and self._open_is_data:
+            self._close_open(at_end=False)
+        self._event_name = ""
+
+    def _hold(self, line: str, is_data: bool) -> None:
+        """Keep a line that is no JSON by itself: it may be so together with those that follow."""
+        if not self._open:
+            self._open_is_data = is_data
+            if not is_data and not line.lstrip().startswith(("{", "[")):
+                self._junk = self._junk or line.strip()[:60]
+        self._open.append(line)
+        self._grow(len(line))
+
+    def _close_open(self, at_end: bool) -> None:
+        """An event over several lines is complete, or the bytes have ended."""
+        text = "\n".join(self._open)
+        self._open.clear()
+        self._size = 0
+        if self._value(text):
+            return
+        if self._event_name == "error":
+            self._fail(classify(None, {}, text))
+        elif not at_end:
+            self._fail(LLMError("server_error", "The server sent a broken event; nothing of it was kept. Try again."))
+
+    def _value(self, text: str) -> bool:
+        """Take the data of one event; False where it is not complete JSON."""
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            self._done = text.strip() == "[DONE]"
+            return self._done
+        if isinstance(value, dict):
+            self._object(value)
+        elif isinstance(value, list):
+            for each in value:
+                if isinstance(each, dict):
+                    self._object(each)
+        elif self._event_name == "error":
+            self._fail(classify(None, {}, str(value)))
+        return True
+
+    # -- JSON to the reply
+
+    def _object(self, value: dict[str, Any]) -> None:
+        choices = value.get("choices")
+        if isinstance(choices, list):
+            for choice in choices:
+                if isinstance(choice, dict) and choice.get("index") in (0, None):
+                    self._choice(choice)
+        if usage := value.get("usage"):
+            self._take_usage(usage)
+        elif "x_groq" in value and isinstance(groq := value["x_groq"], dict):
+            self._take_usage(groq.get("usage"))
+        if value.get("error") or self._event_name == "error" or (not choices and _says_error(value)):
+            self._fail(classify(None, {}, json.dumps(value)))
+
+    def _choice(self, choice: dict[str, Any]) -> None:
+        whole = choice.get("message")
+        delta = choice.get("delta") or whole
+        if isinstance(delta, dict):
+            content = delta.get("content")
+            if content:
+                self.pieces += 1
+                self._content(content)
+            for name in THINKING_FIELDS:
+                if isinstance(thought := delta.get(name), str) and thought:
+                    self.pieces += 1
+                    self._thinking_field = self._thinking_field or name
+                    self._new.append((Thinking, thought))
+                    break
+            if isinstance(refusal := delta.get("refusal"), str) and refusal:
+                self._content(refusal)
+            if calls := delta.get("tool_calls"):
+                for fragment in calls if isinstance(calls, list) else ():
+                    if isinstance(fragment, dict):
+                        self.pieces += 1
+                        self._calls.add(fragment)
+            elif isinstance(legacy := delta.get("function_call"), dict):
+                self._calls.add({"index": 0, "function": legacy})
+        if usage := choice.get("usage"):
+            self._take_usage(usage)
+        reason = choice.get("finish_reason") or (whole and "stop")
+        if isinstance(reason, str):
+            self._finish(reason)
+
+    def _finish(self, reason: str) -> None:
+        if reason == "content_filter":
+            cure = "Say it in other words, or use another model."
+            self._fail(LLMError("content_filter", f"The provider's content filter stopped the answer. {cure}"))
+        elif reason == "error":
+            self._fail(LLMError("server_error", "The server broke the reply off; nothing of it was kept. Try again."))
+        elif reason:
+            self._finish_reason = reason
+
+    def _content(self, content: Any) -> None:
+        if isinstance(content, str):
+            self._new += self._tags.feed(content)
+        elif isinstance(content, list):  # parts, as Mistral's reasoning models stream them
+            for part in content:
+                if not isinstance(part, dict):
+                    continue
+                if part.get("type") == "thinking" and isinstance(thoughts := part.get("thinking"), list):
+                    self._new += [(Thinking, str(each["text"])) for each in thoughts if _has_text(each)]
+                elif _has_text(part):
+                    self._content(part["text"])
+
+    def _take_usage(self, usage: Any) -> None:
+        if isinstance(usage, dict):
+            prompt = _count(usage, "prompt_tokens")
+            completion = _count(usage, "completion_tokens")
+            total = _count(usage, "total_tokens") or prompt + completion
+            self._usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": total}
+
+    # -- the ends
+
+    def _events(self) -> list[Event]:
+        """What is new, neighbours of one kind together."""
+        events: list[Event] = []
+        for kind, pieces in groupby(self._new, itemgetter(0)):
+            if text := self._whole_characters("".join(text for _, text in pieces)):
+                self._said[kind].append(text)
+                events.append(kind(text))
+        self._new.clear()
+        return events
+
+    def _whole_characters(self, text: str) -> str:
+        """A pair of surrogates that came in two deltas becomes the character it is."""
+        if text.isascii() and not self._half:
+            return text
+        text, self._half = self._half + text, ""
+        if text and "\ud800" <= text[-1] <= "\udbff":
+            text, self._half = text[:-1], text[-1]
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+    def _fail(self, error: LLMError) -> None:
+        self._error = self._error or error
+
+    def _cut(self) -> LLMError:
+        if self._junk and not any(self._said.values()):
+            kind = self._content_type.split(";")[0]
+            return LLMError(
+                "server_error",
+                f"The answer is no chat completion ({kind}, it begins {self._junk!r}). Check LLM_BASE_URL.",
+            )
+        return LLMError(
+            "network", "The connection ended before the reply was complete; nothing of it was kept. Try again."
+        )
+
+
+def _says_error(value: Mapping[str, Any]) -> bool:
+    """An error object without an `error` key, as older vLLM, Mistral and FastAPI send it."""
+    coded = isinstance(value.get("message"), str) and "code" in value
+    return coded or "error" in (value.get("object"), value.get("type")) or bool(value.get("detail"))
+
+
+def _has_text(part: Any) -> bool:
+    return isinstance(part, dict) and isinstance(part.get("text"), str)
+
+
+def _count(usage: Mapping[str, Any], name: str) -> int:
+    value = usage.get(name)
+    return int(value) if isinstance(value, (int, float)) and 0 <= value < 1e15 else 0

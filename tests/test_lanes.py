@@ -1,0 +1,143 @@
+"""One worker per busy session: order within a lane, lanes side by side, background work gives way."""
+
+from __future__ import annotations
+
+import threading
+
+from agentkit.cancel import Cancel
+from agentkit.lanes import Lanes
+
+WAIT = 10.0
+
+
+def settle(lanes: Lanes, *keys: str) -> None:
+    """Wait until what was put into these lanes before has run."""
+    for key in keys:
+        done = threading.Event()
+        lanes.get(key).put(lambda cancel, done=done: done.set())  # type: ignore[misc]
+        assert done.wait(WAIT)
+
+
+def test_work_of_one_lane_runs_in_order_and_never_overlaps() -> None:
+    lanes, seen, inside = Lanes(), [], []
+
+    def work(number: int) -> None:
+        inside.append(number)
+        assert len(inside) == 1
+        seen.append(number)
+        inside.remove(number)
+
+    for number in range(100):
+        lanes.get("a").put(lambda cancel, number=number: work(number))  # type: ignore[misc]
+    settle(lanes, "a")
+    assert seen == list(range(100))
+
+
+def test_lanes_run_side_by_side() -> None:
+    lanes, meet = Lanes(), threading.Barrier(3)
+    for key in "abc":
+        lanes.get(key).put(lambda cancel: meet.wait(WAIT))
+    settle(lanes, *"abc")
+    assert not meet.broken
+
+
+def test_at_most_so_many_run_at_once_and_each_lane_gets_its_turn() -> None:
+    lanes, order, gate = Lanes(limit=1), [], threading.Event()
+    lanes.get("first").put(lambda cancel: gate.wait(WAIT))
+    for number in range(3):
+        for key in "ab":
+            lanes.get(key).put(lambda cancel, it=f"{key}{number}": order.append(it))  # type: ignore[misc]
+    gate.set()
+    settle(lanes, "a", "b")
+    assert order == ["a0", "b0", "a1", "b1", "a2", "b2"]
+
+
+def test_an_idle_lane_costs_no_thread() -> None:
+    lanes, before = Lanes(), threading.active_count()
+    for number in range(50):
+        lanes.get(str(number)).put(lambda cancel: None)
+    settle(lanes, *map(str, range(50)))
+    for thread in threading.enumerate():
+        if thread.name == "lane":
+            thread.join(WAIT)
+    assert threading.active_count() == before
+
+
+def test_offered_work_is_taken_only_when_the_lane_is_idle() -> None:
+    lanes, gate, ran = Lanes(), threading.Event(), threading.Event()
+    lane = lanes.get("a")
+    lane.put(lambda cancel: gate.wait(WAIT))
+    assert not lane.offer(lambda cancel: ran.set())
+    gate.set()
+    settle(lanes, "a")
+    while lane.busy:
+        threading.Event().wait(0.001)
+    assert lane.offer(lambda cancel: ran.set())
+    assert ran.wait(WAIT)
+
+
+def test_a_message_interrupts_background_work() -> None:
+    lanes, started, order = Lanes(), threading.Event(), []
+
+    def background(cancel: Cancel) -> None:
+        stopped = threading.Event()
+        with cancel.on_set(stopped.set):
+            started.set()
+            assert stopped.wait(WAIT)
+        order.append("background")
+        cancel.check()
+
+    lanes.get("a").offer(background)
+    assert started.wait(WAIT)
+    lanes.get("a").put(lambda cancel: order.append("message"))
+    settle(lanes, "a")
+    assert order == ["background", "message"]
+
+
+def test_an_interrupt_stops_what_runs_and_the_next_goes_on() -> None:
+    lanes, started, order = Lanes(), threading.Event(), []
+
+    def long(cancel: Cancel) -> None:
+        stopped = threading.Event()
+        with cancel.on_set(stopped.set):
+            started.set()
+            assert stopped.wait(WAIT)
+        cancel.check()
+        order.append("not reached")
+
+    lane = lanes.get("a")
+    assert not lane.interrupt()
+    lane.put(long)
+    lane.put(lambda cancel: order.append("next"))
+    assert started.wait(WAIT)
+    assert lane.interrupt()
+    settle(lanes, "a")
+    assert order == ["next"]
+
+
+def test_work_that_fails_does_not_end_its_lane() -> None:
+    lanes, ran = Lanes(), threading.Event()
+
+    def fails(cancel: Cancel) -> None:
+        raise ValueError("a bug")
+
+    lanes.get("a").put(fails)
+    lanes.get("a").put(lambda cancel: ran.set())
+    assert ran.wait(WAIT)
+
+
+def test_stopping_interrupts_and_waits() -> None:
+    lanes, started = Lanes(), threading.Event()
+
+    def long(cancel: Cancel) -> None:
+        stopped = threading.Event()
+        with cancel.on_set(stopped.set):
+            started.set()
+            stopped.wait(WAIT)
+
+    lanes.get("a").put(long)
+    assert started.wait(WAIT)
+    assert lanes.stop(WAIT)
+    ran = threading.Event()
+    lanes.get("a").put(lambda cancel: ran.set())
+    assert not ran.wait(0.05)

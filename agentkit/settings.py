@@ -6,23 +6,18 @@ that is blank counts as unset; only LLM_API_KEY may be empty on purpose: no key 
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any, Literal, TypeVar
-from urllib.parse import urlsplit
 
-from . import dotenv
+from . import dotenv, values
 from .errors import SettingsError
 
 Approval = Literal["ask", "auto", "trust"]
 T = TypeVar("T")
-Word = TypeVar("Word", bound=str)
 
 
 @dataclass(frozen=True)
@@ -43,7 +38,6 @@ VARIABLES = (
     Variable("LLM_TIMEOUT", "120", "seconds to wait for each piece of an answer, five times that for the first", "120"),
     Variable("LLM_EXTRA", "{}", "a JSON object merged into each request", '{"temperature": 0.2}'),
     Variable("WORKSPACE_DIR", "./workspace", "the folder of agents, sessions and jobs", "~/agents"),
-    Variable("DEFAULT_AGENT", "", "the agent that answers where nothing else decides", "assistant"),
     Variable("LOG_LEVEL", "info", "debug, info, warn or error (RUST_LOG, its old name, loses to it)", "debug"),
     Variable(
         "TOOL_APPROVAL", "ask", "ask before tools that change things; auto: before few of them; trust: never", "auto"
@@ -71,7 +65,6 @@ class Settings:
     llm_timeout: float = 120.0
     llm_extra: Mapping[str, Any] = field(default_factory=dict)
     workspace_dir: Path | None = None
-    default_agent: str | None = None
     log_level: str = "info"
     tool_approval: Approval = "ask"
     max_model_calls: int = 50
@@ -94,28 +87,27 @@ def load(
     """
     cwd = cwd.absolute()
     path, file = _env_file(environ, cwd, env_file)
-    values = _Values((("command line", overrides), ("environment", environ)), file)
-    take = values.take
+    found = _Values((("command line", overrides), ("environment", environ)), file)
+    take = found.take
     settings = Settings(
-        llm_model=take("LLM_MODEL", _word, ""),
-        llm_base_url=take("LLM_BASE_URL", _url, ""),
-        llm_api_key=take("LLM_API_KEY", _key, ""),
+        llm_model=take("LLM_MODEL", values.word, ""),
+        llm_base_url=take("LLM_BASE_URL", values.url, ""),
+        llm_api_key=take("LLM_API_KEY", values.key, ""),
         llm_context_window=take(
-            "LLM_CONTEXT_WINDOW", _integer(1000, 1_000_000_000, " (128_000, 128k for 128000 and 1M are fine)"), 0
+            "LLM_CONTEXT_WINDOW", values.integer(1000, 1_000_000_000, " (128_000, 128k for 128000 and 1M are fine)"), 0
         ),
-        llm_timeout=take("LLM_TIMEOUT", _seconds, Settings.llm_timeout),
-        llm_extra=take("LLM_EXTRA", _extra, {}),
-        workspace_dir=take("WORKSPACE_DIR", lambda text: cwd / _expanded(text, environ), None),
-        default_agent=take("DEFAULT_AGENT", _word, None),
-        log_level=take("LOG_LEVEL", _level, _old_level(values.text("RUST_LOG")) or Settings.log_level),
-        tool_approval=take("TOOL_APPROVAL", _choice("ask", "auto", "trust"), Settings.tool_approval),
-        max_model_calls=take("MAX_MODEL_CALLS", _integer(1, 1_000_000), Settings.max_model_calls),
-        max_turns=take("MAX_TURNS", _integer(1, 10_000), Settings.max_turns),
+        llm_timeout=take("LLM_TIMEOUT", values.seconds, Settings.llm_timeout),
+        llm_extra=take("LLM_EXTRA", values.extra, {}),
+        workspace_dir=take("WORKSPACE_DIR", lambda text: cwd / values.expanded(text, environ), None),
+        log_level=take("LOG_LEVEL", values.level, _old_level(found.text("RUST_LOG")) or Settings.log_level),
+        tool_approval=take("TOOL_APPROVAL", values.choice("ask", "auto", "trust"), Settings.tool_approval),
+        max_model_calls=take("MAX_MODEL_CALLS", values.integer(1, 1_000_000), Settings.max_model_calls),
+        max_turns=take("MAX_TURNS", values.integer(1, 10_000), Settings.max_turns),
         env_file=path,
-        demo=values.demo,
+        demo=found.demo,
     )
-    if values.problems:
-        raise SettingsError(values.problems)
+    if found.problems:
+        raise SettingsError(found.problems)
     return settings
 
 
@@ -176,7 +168,7 @@ class _Values:
             if text or name == "LLM_API_KEY":
                 try:
                     return check(text)
-                except _Bad as bad:
+                except values.Bad as bad:
                     shown = f" {text!r}" if bad.show and self._harmless(text) else ""
                     hint = f"; for example {name}={variable.example}"
                     self.problems.append(f"{name}{shown} ({origin}) {bad}{hint}")
@@ -199,129 +191,7 @@ def _bare(text: str) -> str:
     return text
 
 
-class _Bad(ValueError):
-    """Why a value cannot be taken: the end of the sentence `NAME (where) ...`. show: the value may be shown with it."""
-
-    def __init__(self, reason: str, show: bool = False) -> None:
-        super().__init__(reason)
-        self.show = show
-
-
-def _word(text: str) -> str:
-    if not text.isprintable():
-        raise _Bad("holds a character that cannot be printed")
-    return text
-
-
-_AUTHORITY = re.compile(r"(?:\[([^\[\]]+)\]|([\w-]{1,63}(?:\.[\w-]{1,63})*\.?))(?::([0-9]{1,5}))?")
-
-
-def _url(text: str) -> str:
-    for position, character in enumerate(text, 1):
-        if character.isspace() or not character.isprintable():
-            raise _Bad(f"holds a blank or invisible character (character {position})")
-    if not text.lower().startswith(("http://", "https://")):
-        raise _Bad("must begin with http:// or https://")
-    authority = re.split(r"[/?#]", text.split("://", 1)[1], maxsplit=1)[0]
-    if "@" in authority:
-        raise _Bad("must not hold a user name or password: put the key in LLM_API_KEY")
-    if "?" in text or "#" in text:
-        raise _Bad("must not go on with ? or #: leave that part out, and put the key in LLM_API_KEY")
-    match = _AUTHORITY.fullmatch(authority)
-    if match is None:
-        raise _Bad("must name a host, and a port if any, after the //: letters, digits, dots; then :port")
-    if match[3] is not None and not 1 <= int(match[3]) <= 65535:
-        raise _Bad("must have a port from 1 to 65535")
-    try:
-        urlsplit(text)
-        if match[1]:
-            IPv6Address(match[1])
-    except ValueError:
-        raise _Bad("must name a host after the //: what stands there is no address") from None
-    return text
-
-
-def _key(text: str) -> str:
-    if re.match(r"bearer(\s|$)", text, re.IGNORECASE):
-        raise _Bad("begins with the word Bearer: drop it and leave the key alone")
-    for position, character in enumerate(text, 1):
-        if character.isspace() or not character.isprintable() or ord(character) > 255:
-            what = "a blank" if character.isspace() else "one that no HTTP header can hold"
-            raise _Bad(f"cannot be a key: its character {position} is {what}, so copy the key again")
-    return text
-
-
-_INTEGER = re.compile(r"([0-9]{1,15}(?:_[0-9]{1,15}){0,9}) ?([kKmM]?)")
-
-
-def _integer(low: int, high: int, also: str = "") -> Callable[[str], int]:
-    def check(text: str) -> int:
-        match = _INTEGER.fullmatch(text)
-        number = int(match[1]) * {"": 1, "k": 1000, "m": 1_000_000}[match[2].lower()] if match else -1
-        if not low <= number <= high:
-            raise _Bad(f"must be a whole number from {low} to {high}{also}", show=True)
-        return number
-
-    return check
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    # Above a day nothing is gained, and the system's own timers end somewhere.
-    if not 0 < seconds <= 86_400:
-        raise _Bad("must be a number of seconds above 0, at most 86400", show=True)
-    return seconds
-
-
-_OURS = ("model", "messages", "tools", "stream", "stream_options", "n")
-
-
-def _extra(text: str) -> dict[str, Any]:
-    try:
-        extra = json.loads(text)
-        json.dumps(extra, ensure_ascii=False, allow_nan=False).encode()  # NaN and half characters stop here
-    except json.JSONDecodeError as error:
-        raise _Bad(f"is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
-    except (ValueError, RecursionError):
-        raise _Bad("holds what JSON cannot carry (such as NaN, half a character or endless nesting)") from None
-    if not isinstance(extra, dict):
-        kind = "a list" if isinstance(extra, list) else "a single value"
-        raise _Bad(f"must be a JSON object, not {kind}")
-    if taken := [name for name in _OURS if name in extra]:
-        raise _Bad(f"must not set {', '.join(taken)}: agentkit sets that itself")
-    return extra
-
-
-def _expanded(text: str, environ: Mapping[str, str]) -> str:
-    """A path with `~` and `~user` replaced."""
-    if "\0" in text:
-        raise _Bad("holds a NUL character")
-    if text.startswith("~"):
-        home = environ.get("HOME", "")
-        text = home + text[1:] if home and (text + "/").startswith("~/") else os.path.expanduser(text)
-        if text.startswith("~"):
-            raise _Bad("names the home folder of nobody: write ./~ for a folder that begins with ~")
-    return text
-
-
-def _choice(*options: Word) -> Callable[[str], Word]:
-    def check(text: str) -> Word:
-        for option in options:
-            if option == text.lower():
-                return option
-        raise _Bad(f"must be one of {', '.join(options)}", show=True)
-
-    return check
-
-
-def _level(text: str) -> str:
-    return "warn" if text.lower() == "warning" else _choice("debug", "info", "warn", "error")(text)
-
-
 def _old_level(text: str) -> str | None:
     """The level that a RUST_LOG begins with; what else it may hold ("off", "hyper=warn") means nothing here."""
     match = re.match(r"(debug|info|warn(?:ing)?|error)\s*(?:[,/]|$)", text, re.IGNORECASE)
-    return _level(match[1]) if match else None
+    return values.level(match[1]) if match else None

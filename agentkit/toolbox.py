@@ -94,7 +94,7 @@ class Tool:
             raise ToolError(f"{self.name} has no parameter {', '.join(unknown)}; it is {usage}")
         if missing := [name for name in self.parameters.get("required", ()) if given.get(name) is None]:
             raise ToolError(f"{self.name} needs {', '.join(missing)}; it is {usage}")
-        return {name: _coerced(name, value, known[name]) for name, value in given.items() if value is not None}
+        return {name: _coerced(name, given[name], known[name]) for name in known if given.get(name) is not None}
 
 
 @overload

@@ -44,7 +44,9 @@ def test_run_with_json_prints_the_events_one_a_line(tmp_path: Path) -> None:
     assert [each["type"] for each in events] == ["turn_started", "tool_started", "tool_finished", "text", "done"]
     assert {each["session"] for each in events} == {"agent:assistant:direct:cli-user"}
     assert len({each["turn"] for each in events}) == 1 and events[0]["turn"]
-    started, called, finished, text, end = ({k: v for k, v in e.items() if k not in ("session", "turn")} for e in events)
+    started, called, finished, text, end = (
+        {k: v for k, v in e.items() if k not in ("session", "turn")} for e in events
+    )
     assert started == {"type": "turn_started", "agent": "assistant", "model": "m"}
     assert called == {"type": "tool_started", "id": finished["id"], "name": "read_file", "arguments": {"path": "a.txt"}}
     assert finished["ok"] is True and "plum" in finished["output"] and finished["seconds"] >= 0
@@ -210,7 +212,8 @@ def test_version_and_help_work_with_broken_settings(tmp_path: Path, arguments: l
 def test_settings_come_from_dot_env_and_the_environment_wins(tmp_path: Path) -> None:
     with Loopback(lambda request, index: text_stream("ok")) as server:
         (tmp_path / ".env").write_text(
-            f"LLM_BASE_URL={server.url}\nLLM_API_KEY='sk-from-file'\nexport LLM_MODEL=file # comment\nLLM_CONTEXT_WINDOW=9000\n"
+            f"LLM_BASE_URL={server.url}\nLLM_API_KEY='sk-from-file'\n"
+            "export LLM_MODEL=file # comment\nLLM_CONTEXT_WINDOW=9000\n"
         )
         assert agentkit(tmp_path, "run", "hi", env={**environment(tmp_path), "LLM_MODEL": "mine"}).returncode == 0
         assert server.requests[0].json["model"] == "mine"
@@ -219,7 +222,7 @@ def test_settings_come_from_dot_env_and_the_environment_wins(tmp_path: Path) -> 
 
 def test_extra_fields_and_your_own_tools_go_into_the_request(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
-        'from agentkit import tool\n\n@tool\ndef count_words(path: str) -> str:\n    """Count the words in a text file."""\n'
+        'from agentkit import tool\n\n@tool\ndef count_words(path: str) -> str:\n    """Count words."""\n'
         '    return f"{len(open(path).read().split())} words"\n'
     )
     (tmp_path / "text.txt").write_text("one two three")
@@ -449,7 +452,9 @@ def test_stop_works_while_a_turn_runs(tmp_path: Path) -> None:
 
 def test_a_secret_is_not_in_the_environment_of_a_command(tmp_path: Path) -> None:
     with Loopback([call_stream(("bash", {"command": "env"})), text_stream("ok")]) as server:
-        env = environment(tmp_path, server.url, OTHER="holds sk-canary-0123456789 too", DISCORD_BOT_TOKEN="canary-token")
+        env = environment(
+            tmp_path, server.url, OTHER="holds sk-canary-0123456789 too", DISCORD_BOT_TOKEN="canary-token"
+        )
         agentkit(tmp_path, "run", "--yes", "go", env=env)
         result = server.requests[1].json["messages"][-1]["content"]
     assert "PATH=" in result

@@ -10,11 +10,11 @@ PACKAGE = Path(__file__).parent.parent / "agentkit"
 
 LADDER = """
  0  __init__ errors
- 1  cancel events printable
- 2  phrases complaint outage verdict waits files channel node calls thinking dotenv demo lanes log
- 3  diagnosis command settings store workspace prompt exchange
+ 1  cancel events printable dotenv values
+ 2  files channel node calls thinking demo/ diagnosis/ lanes log
+ 3  command settings store workspace prompt exchange
  4  wire approval
- 5  client tool
+ 5  client toolbox
  6  llm tools/
  7  turn
  8  session

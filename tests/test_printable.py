@@ -65,6 +65,8 @@ def test_whatever_comes_in_what_goes_out_is_safe_and_stays_the_same(text: str) -
     assert printable(shown) == shown
 
 
-@pytest.mark.parametrize("piece", ["\x1b]", "\x1b]a", "\x1b[", "\x1b[1", "\x1bPa", "\x9d", "\x9da", "\x1b\x9d", "\r", "\x1b "])
+@pytest.mark.parametrize(
+    "piece", ["\x1b]", "\x1b]a", "\x1b[", "\x1b[1", "\x1bPa", "\x9d", "\x9da", "\x1b\x9d", "\r", "\x1b "]
+)
 def test_a_megabyte_of_beginnings_takes_no_longer_than_other_text(piece: str) -> None:
     assert not ACTING.search(printable(piece * (1_000_000 // len(piece))))  # a quadratic scan would take hours

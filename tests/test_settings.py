@@ -364,7 +364,7 @@ def test_the_workspace_is_absolute_with_the_home_folder_filled_in(tmp_path: Path
         problem("WORKSPACE_DIR", given, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["LLM_MODEL", "DEFAULT_AGENT"])
+@pytest.mark.parametrize("name", ["LLM_MODEL"])
 @pytest.mark.parametrize("text", ["a\nb", "a\x1bb", "a\udce4"])
 def test_names_are_one_line_of_printable_text(tmp_path: Path, name: str, text: str) -> None:
     problem(name, text, tmp_path)
@@ -399,7 +399,7 @@ def test_choices_are_listed_when_none_of_them_is_taken(tmp_path: Path) -> None:
     assert load({"TOOL_APPROVAL": "Trust"}, tmp_path).tool_approval == "trust"
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("LLM_API_KEY", "LLM_MODEL", "DEFAULT_AGENT")])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("LLM_API_KEY", "LLM_MODEL")])
 def test_a_key_pasted_into_the_wrong_line_is_not_shown(tmp_path: Path, name: str) -> None:
     for key, value in [("sk-short", "sk-short"), (KEY, f"~{KEY}"), ("", "sk-0123456789-other-key-of-mine")]:
         if name == "WORKSPACE_DIR":

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentkit.smalltalk import reply
+from agentkit.demo.smalltalk import reply
 
 PARAMETERS = {
     "list_dir": ("path",),

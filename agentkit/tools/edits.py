@@ -41,10 +41,10 @@ def replaced(text: str, old: str, new: str, everywhere: bool, path: str) -> tupl
         )
     if count > PLACES or len(text) + count * (len(new) - len(old)) > LARGEST:
         raise ToolError(f"old is found {count} times in {path}: more than can be replaced at once")
-    words = _in_lines(_places(flat, old, new, starts))
+    words = f"{count} places, " * (count > 1) + _in_lines(_places(flat, old, new, starts))
     if len(flat) == len(text):
         return flat.replace(old, new), words
-    return _replaced_in_mixed(text, flat, old, new, starts), f"{count} places, {words}" if count > 1 else words
+    return _replaced_in_mixed(text, flat, old, new, starts), words
 
 
 def _replaced_in_mixed(text: str, flat: str, old: str, new: str, starts: Sequence[int]) -> str:

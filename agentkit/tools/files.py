@@ -22,7 +22,7 @@ OUTPUT = 30_000  # characters of a result
 WIDEST = 2000  # characters of a line
 HEAD = 8192  # bytes that tell text from other files
 BUFFER, BLOCK = 1 << 16, 1 << 20  # bytes
-AHEAD = 1 << 30  # bytes that are read on the way to a line
+AHEAD = 1 << 28  # bytes that are read on the way to a line
 LONGEST = 64 << 20  # bytes of a line that are passed to get to the next
 ENTRIES = 500  # of a folder that are listed
 BOM = b"\xef\xbb\xbf"
@@ -95,7 +95,7 @@ def _skip(file: BufferedReader, lines: int, path: str, scope: Scope) -> int:
         passed += block.count(b"\n")
         read += len(block)
         if read >= AHEAD:
-            raise ToolError(f"{path}: this line is more than {size_of(read)} into the file: search with grep instead")
+            raise ToolError(f"{path}: this line is more than {size_of(read)} into the file: take a program like sed")
     return passed
 
 

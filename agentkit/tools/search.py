@@ -21,7 +21,8 @@ NAMES = 1000  # that glob returns
 MATCHES = 200  # that grep returns
 OUTPUT = 30_000  # characters of a result
 WIDEST = 300  # characters of a line
-LARGEST = 5_000_000  # bytes of a file that is searched
+LARGEST = 5_000_000  # bytes of a file that is searched among others
+ALONE = 20_000_000  # bytes of one that is searched alone
 HEAD = 8192  # bytes that tell text from other files
 SECONDS = 10.0  # that a search takes at most
 SYSTEM = frozenset(("/proc", "/sys", "/dev"))  # no files, though they look like it
@@ -128,6 +129,7 @@ class _Search:
         self._fence = Fence(scope.roots, scope.closed)
         self._cwd = self._fence.real_path(".").rstrip("/") + "/"
         self._deadline = monotonic() + SECONDS
+        self._largest = ALONE
         self._skipped: Counter[str] = Counter()
         self.notes: list[str] = []
 
@@ -147,6 +149,7 @@ class _Search:
         finally:
             os.close(fd)
         if is_folder:
+            self._largest = LARGEST
             yield from (entry.path for entry in self.entries(path, names) if entry.is_file)
         else:
             yield real
@@ -197,14 +200,14 @@ class _Search:
             fd, real = self._fence.open(path, os.O_RDONLY)
             with open(fd, "rb") as file:
                 size = os.fstat(fd).st_size
-                data = file.read(size) if size <= LARGEST else b""
+                data = file.read(size) if size <= self._largest else b""
         except ToolError:  # closed, and here by another name, or no file any more
             return ""
         except OSError:
             self._skipped["unreadable"] += 1
             return ""
-        if size > LARGEST:
-            self._skipped[f"larger than {size_of(LARGEST)}"] += 1
+        if size > self._largest:
+            self._skipped[f"larger than {size_of(self._largest)}"] += 1
         elif b"\0" in data[:HEAD]:
             self._skipped["binary"] += 1
         elif real == path:  # else a link has taken its place

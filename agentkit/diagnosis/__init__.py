@@ -11,11 +11,11 @@ import re
 import time
 from collections.abc import Mapping
 
+from ..errors import LLMError
+from ..printable import printable
 from .complaint import Complaint, read
-from .errors import LLMError
 from .outage import outage
 from .phrases import NOTHING, OPEN, RULES, STATUSES, WEAK
-from .printable import printable
 from .waits import asked
 
 MESSAGE = 300  # characters of a message
@@ -25,14 +25,14 @@ DETAIL = 2_000  # characters of a detail
 _SENTENCES = {
     "auth": ("The key was refused", "Check LLM_API_KEY."),
     "billing": ("The account has no credit left", "Add credit at the provider, or set another LLM_API_KEY."),
-    "rate_limit": ("Too many requests", "Try again later, or add a key (LLM_API_KEY_1)."),
-    "overloaded": ("The server is overloaded", "Try again later, or set LLM_FALLBACK_MODELS."),
+    "rate_limit": ("Too many requests", "Try again later, or use another key."),
+    "overloaded": ("The server is overloaded", "Try again later, or use another model."),
     "timeout": ("The server took too long", "Try again, or raise LLM_TIMEOUT."),
     "overflow": ("The conversation is too long for the model", "Shorten it, or check LLM_CONTEXT_WINDOW."),
     "model_not_found": ("The model was not found", "Check LLM_MODEL."),
     "bad_request": ("The request was not accepted", "Check LLM_MODEL and LLM_EXTRA."),
     "content_filter": ("The provider's filter stopped it", "Rephrase the request, or use another model."),
-    "server_error": ("The server failed", "Try again, or set LLM_FALLBACK_MODELS."),
+    "server_error": ("The server failed", "Try again, or use another model."),
     "network": ("The connection failed", "Check the network and LLM_BASE_URL."),
     "unknown": ("The server gave an unexpected answer", "Check LLM_BASE_URL, or try another provider."),
 }
@@ -171,7 +171,7 @@ def _message(category: str, status: int | None, complaint: Complaint, wait: floa
     elif category == "unknown" and status in (401, 403, 451, 503):
         what, cure = "The way to the server is blocked", "Check from where you connect, or use another provider."
     elif category == "rate_limit" and wait:
-        cure = f"Try again in {_span(wait)}, or add a key (LLM_API_KEY_1)."
+        cure = f"Try again in {_span(wait)}, or use another key."
     what += f" ({status})" if status is not None and 300 <= status < 1000 else ""
     room = MESSAGE - len(what) - len(cure) - len(": . ")
     words = words if len(words) <= room else words[: room - 1].rstrip(" .,;:") + "…"

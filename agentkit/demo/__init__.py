@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from .errors import SettingsError
+from ..errors import SettingsError
 from .smalltalk import Message, reply
 from .wishes import Request
 

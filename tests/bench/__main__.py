@@ -1,0 +1,77 @@
+"""Measure and print a table: `python -m tests.bench [WORD...] [--json FILE]`, from the root of the repository.
+
+WORD: measure only the figures with one of these words in their name. Every number is the median of several rounds, and
+where a bare program sets the floor, the two run in turns, so that a busy machine slows both. A missed bar is reported,
+and is no failure: the exit code is 1 only where a figure could not be measured at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from . import install, interrupt, start, stream, turns
+from .figures import FIGURES, Figure, Measured, Skip
+
+TOPICS = (start, stream, turns, install, interrupt)  # importing them has registered their figures
+
+ROW = "{:<30} {:>11} {:>11} {:>7} {:>7}  {:<7} {}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.split("\n")[0])
+    parser.add_argument("words", nargs="*", metavar="WORD", help="only figures with one of these words in their name")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="also write the figures to this file")
+    options = parser.parse_args()
+    chosen = [
+        each for each in FIGURES.values() if not options.words or any(word in each.name for word in options.words)
+    ]
+    if not chosen:
+        parser.error(f"no figure is called like that; there are: {', '.join(FIGURES)}")
+    print(ROW.format("figure", "measured", "floor", "ratio", "bar", "", "what"))
+    missed: list[str] = []
+    failed: list[str] = []
+    records: list[dict[str, Any]] = []
+    for each in chosen:
+        try:
+            measured = each.measure()
+        except Skip as why:
+            print(ROW.format(each.name, "-", "", "", "", "skipped", why), flush=True)
+        except Exception:  # the other figures are still worth having
+            print(ROW.format(each.name, "-", "", "", "", "FAILED", each.what), flush=True)
+            traceback.print_exc()
+            failed.append(each.name)
+        else:
+            print(_row(each, measured), flush=True)
+            records.append(each.record(measured))
+            if not each.ok(measured):
+                missed.append(each.name)
+    print(f"Missed: {', '.join(missed)}." if missed else "Every bar that was measured is held.")
+    if failed:
+        print(f"Not measured: {', '.join(failed)}.")
+    if options.json:
+        machine = {"python": platform.python_version(), "system": platform.platform()}
+        options.json.write_text(json.dumps({**machine, "figures": records}, indent=1) + "\n")
+    return 1 if failed else 0
+
+
+def _row(figure: Figure, measured: Measured) -> str:
+    verdict = "" if figure.bar is None and measured.held else "ok" if figure.ok(measured) else "MISSED"
+    return ROW.format(
+        figure.name,
+        f"{measured.value:.4g} {measured.unit}".strip(),
+        "" if measured.floor is None else f"{measured.floor:.4g} {measured.unit}",
+        "" if measured.ratio is None else f"{measured.ratio:.2f}",
+        "" if figure.bar is None else f"{figure.bar:g}",
+        verdict,
+        f"{figure.what} [{measured.note}]" if measured.note else figure.what,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""What the README lists is what the program has. `python -m tests.test_readme` writes its tables anew."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from agentkit import App
+from agentkit.settings import VARIABLES, Settings
+from agentkit.tools import TOOLS
+
+from .test_ladder import LADDER
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def block(*lines: str) -> str:
+    return "\n".join(("```", *lines, "```"))
+
+
+def commands() -> str:
+    return block(App(Settings("m", "http://127.0.0.1:9/v1", "", 1000)).commands.help())
+
+
+def settings() -> str:
+    rows = [f"| `{each.name}` | {f'`{each.default}`' if each.default else ''} | {each.help} |" for each in VARIABLES]
+    return "\n".join(("| setting | default | what it is |", "|---|---|---|", *rows))
+
+
+def tools() -> str:
+    rows = [f"| `{each.name}` | {'yes' if each.asks else ''} | {each.description} |" for each in TOOLS]
+    return "\n".join(("| tool | asks first | what it does |", "|---|---|---|", *rows))
+
+
+def ladder() -> str:
+    return block(LADDER.strip("\n"))
+
+
+PARTS = {"commands": commands, "settings": settings, "tools": tools, "ladder": ladder}
+
+
+def part(name: str, text: str) -> str:
+    found = re.search(f"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", text, re.DOTALL)
+    assert found, f"the README has no part {name}"
+    return found[1]
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_what_the_readme_lists_is_what_there_is(name: str) -> None:
+    assert part(name, README.read_text()) == PARTS[name](), "python -m tests.test_readme writes it anew"
+
+
+def test_the_tool_in_the_readme_is_a_tool() -> None:
+    code = re.search(r"```python\n(from agentkit import tool\n.*?)```", README.read_text(), re.DOTALL)
+    assert code
+    names: dict[str, object] = {}
+    exec(code[1], names)
+    assert "count_words" in str(names["count_words"])
+
+
+def test_the_first_screen_of_the_readme_has_what_a_newcomer_needs() -> None:
+    first = "\n".join(README.read_text().splitlines()[:25])
+    assert "python3-venv" in first and ".venv/bin/agentkit" in first and "@tool" in first
+
+
+if __name__ == "__main__":
+    text = README.read_text()
+    for name, make in PARTS.items():
+        text = text.replace(f"{part(name, text)}\n<!-- /{name} -->", f"{make()}\n<!-- /{name} -->")
+    README.write_text(text)

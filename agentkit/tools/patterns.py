@@ -12,8 +12,7 @@ BRANCHES = 64  # that {a,b} may make of a pattern
 
 # What programs put there by the thousand: no wildcard means it, only its name does.
 CLUTTER = frozenset(
-    (".git", ".hg", ".svn", "node_modules", "__pycache__", ".venv", "venv", ".tox", ".nox")
-    *(".mypy_cache", ".ruff_cache", ".pytest_cache")
+    ".git .hg .svn node_modules __pycache__ .venv venv .tox .nox .mypy_cache .ruff_cache .pytest_cache".split()
 )
 
 States = frozenset[tuple[int, int]]  # which ways have come how far

@@ -12,7 +12,18 @@ BRANCHES = 64  # that {a,b} may make of a pattern
 
 # What programs put there by the thousand: no wildcard means it, only its name does.
 CLUTTER = frozenset(
-    ".git .hg .svn node_modules __pycache__ .venv venv .tox .nox .mypy_cache .ruff_cache .pytest_cache".split()
+    {
+        ".git",
+        ".hg",
+        "node_modules",
+        "__pycache__",
+        ".venv",
+        "venv",
+        ".tox",
+        ".mypy_cache",
+        ".ruff_cache",
+        ".pytest_cache",
+    }
 )
 
 States = frozenset[tuple[int, int]]  # which ways have come how far

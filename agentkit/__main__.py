@@ -14,6 +14,8 @@ from . import __version__
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
+    from .app import App
+    from .settings import Settings
     from .toolbox import Tool
 
 
@@ -44,7 +46,7 @@ def _parser() -> ArgumentParser:
     chat.add_argument("--plain", action="store_true", help="line by line, append-only, for screen readers and pipes")
 
     parser = ArgumentParser(prog="agentkit", parents=[common, chat], description="A terminal agent; talk to it.")
-    parser.set_defaults(command="chat", version=False)
+    parser.set_defaults(version=False)
     parser.add_argument("--version", action="store_true", help="print the version")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     commands.add_parser("chat", parents=[common, chat], help="talk to the agent (the default)")
@@ -59,39 +61,80 @@ def _parser() -> ArgumentParser:
 
 
 def _start(options: Namespace) -> int:
-    from . import log
-    from .app import App
-    from .channels.jsonl import Jsonl
-    from .channels.plain import Plain
     from .errors import SettingsError
     from .settings import load
 
     given = vars(options)
+    overrides = {"WORKSPACE_DIR": given.get("workspace"), "LOG_LEVEL": given.get("log_level")}
     try:
-        kind: dict[str, Any] = {}
-        if (options.command or "chat") == "run":
-            kind["messages"] = [_prompt(given.get("prompt", []))]
-            kind.update({name: given[name] for name in ("decision", "timeout") if name in given})
-        overrides = {"WORKSPACE_DIR": given.get("workspace"), "LOG_LEVEL": given.get("log_level")}
         settings = load(
             os.environ,
             Path.cwd(),
             env_file=Path(given["env_file"]) if "env_file" in given else None,
             overrides={name: value for name, value in overrides.items() if value is not None},
         )
-        console = Jsonl(**kind) if given.get("json") else Plain(**kind)
-        app = App(settings, [console], _tools(given["tools"]) if "tools" in given else ())
+        if options.command == "run" or "plain" in given or not _full_screen():
+            return _lines(settings, given)
+        return _screen(settings, given)
     except SettingsError as error:
         print("agentkit cannot start:", *error.problems, sep="\n  ", file=sys.stderr)
         return 2
+    except Exception as error:  # nobody is shown a traceback
+        from . import log
+
+        return log.failure(error)
+
+
+def _lines(settings: Settings, given: dict[str, Any]) -> int:
+    """Plain chat, or one turn."""
+    from . import log
+    from .app import App
+    from .channels.jsonl import Jsonl
+    from .channels.plain import Plain
+
+    kind: dict[str, Any] = {name: given[name] for name in ("decision", "timeout") if name in given}
+    if given["command"] == "run":
+        kind["messages"] = [_prompt(given.get("prompt", []))]
+    console = Jsonl(**kind) if given.get("json") else Plain(**kind)
+    app = App(settings, [console], _tools(given.get("tools")))
     log.start(app.workspace, settings.log_level, settings.secrets)
     try:
         app.start()
         return console.loop(app.commands, app.interrupt)
-    except Exception as error:
-        return log.failure(error)
     finally:
         app.stop()
+
+
+def _full_screen() -> bool:
+    try:
+        from .channels.tui.screen import capable
+    except ImportError:  # a Python without curses
+        return False
+    return capable()
+
+
+def _screen(settings: Settings, given: dict[str, Any]) -> int:
+    """The full-screen chat: drawn first, so that what is heavy is loaded while it can already be seen."""
+    from .channels.tui.app import Tui
+
+    stray = os.open(os.devnull, os.O_WRONLY)
+    tui = Tui("assistant", settings.llm_model or "demo", settings.llm_context_window, stray)
+    built = []
+
+    def build() -> App:
+        from . import log
+        from .app import App
+
+        app = App(settings, [tui], _tools(given.get("tools")))
+        log.start(app.workspace, settings.log_level, settings.secrets)
+        built.append(app)
+        return app
+
+    try:
+        return tui.loop(build)
+    finally:
+        for app in built:
+            app.stop()
 
 
 def _prompt(words: Sequence[str]) -> str:
@@ -109,8 +152,10 @@ def _prompt(words: Sequence[str]) -> str:
     return prompt
 
 
-def _tools(path: str) -> list[Tool]:
+def _tools(path: str | None) -> list[Tool]:
     """The tools a Python file defines. Raises SettingsError where it cannot be used."""
+    if path is None:
+        return []
     import runpy
 
     from .errors import SettingsError

@@ -78,6 +78,18 @@ class Terminal:
     def send(self, text: str) -> None:
         os.write(self._fd, text.encode())
 
+    def send_all(self, data: str | bytes) -> None:
+        """Send more than the terminal takes at once; somebody else reads meanwhile."""
+        left = data.encode() if isinstance(data, str) else data
+        while left:
+            left = left[os.write(self._fd, left[:1024]) :]
+
+    def pump(self, seconds: float) -> None:
+        """Take what comes within that time."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and self._read(deadline):
+            pass
+
     def wait(self, timeout: float = WAIT) -> int:
         """The exit code."""
         deadline = time.monotonic() + timeout
@@ -96,7 +108,11 @@ class Terminal:
         except OSError:  # its end is closed
             data = b""
         self.screen += data.decode("utf-8", "replace")
+        self._taken(data)
         return bool(data)
+
+    def _taken(self, data: bytes) -> None:
+        """For a terminal that understands what it is sent."""
 
 
 def children(pid: int) -> Sequence[int]:

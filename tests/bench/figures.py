@@ -8,8 +8,9 @@ def chunked() -> Measured:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from statistics import median
 from typing import Any
 
 
@@ -19,18 +20,22 @@ class Skip(Exception):
 
 @dataclass(frozen=True)
 class Measured:
-    """floor: the same of the bare program, in the same unit and taken in turns with ours; note: what else was seen;
+    """floor: the same of the bare program, in the same unit; ratio: of value to floor; note: what else was seen;
     held: False where the thing itself failed, whatever the number says."""
 
     value: float
     unit: str
     floor: float | None = None
+    ratio: float | None = None
     note: str = ""
     held: bool = True
 
-    @property
-    def ratio(self) -> float | None:
-        return None if self.floor is None else self.value / self.floor
+
+def against(ours: Sequence[float], floor: Sequence[float], unit: str) -> Measured:
+    """Medians of what was taken in turns. The ratio is the median of those of the rounds: both sides of a round see
+    the same machine, so that its moods cancel out."""
+    ratio = median(one / other for one, other in zip(ours, floor, strict=True))
+    return Measured(median(ours), unit, median(floor), ratio)
 
 
 @dataclass(frozen=True)
@@ -49,19 +54,19 @@ class Figure:
 
     def record(self, measured: Measured) -> dict[str, Any]:
         """A plain dictionary, ready for JSON."""
-        found = {**asdict(measured), "ratio": measured.ratio, "ok": self.ok(measured)}
+        found = {**asdict(measured), "ok": self.ok(measured)}
         return {"name": self.name, "what": self.what, "bar": self.bar, **found}
 
 
 FIGURES: dict[str, Figure] = {}
 
+Measure = Callable[[], Measured]
 
-def figure(
-    name: str, *, bar: float | None, what: str = ""
-) -> Callable[[Callable[[], Measured]], Callable[[], Measured]]:
-    """Register a function as the way to measure a figure; its docstring's first line is `what`, if that is not given."""
 
-    def register(measure: Callable[[], Measured]) -> Callable[[], Measured]:
+def figure(name: str, *, bar: float | None, what: str = "") -> Callable[[Measure], Measure]:
+    """Register a function that measures a figure; `what` is its docstring's first line, where it is not given."""
+
+    def register(measure: Measure) -> Measure:
         assert name not in FIGURES, f"two figures are called {name!r}"
         FIGURES[name] = Figure(name, bar, what or (measure.__doc__ or "").split("\n")[0], measure)
         return measure

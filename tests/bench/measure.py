@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
 # A process is charged for the memory of the one it was forked from, so a small interpreter starts the measured program.
 LAUNCHER = """
@@ -56,8 +55,3 @@ def in_turns(rounds: int, *actions: Callable[[], float]) -> list[list[float]]:
             if number:
                 values.append(value)
     return found
-
-
-def medians(rounds: int, *actions: Callable[[], float]) -> list[float]:
-    """The median of each action's values, taken in turns."""
-    return [median(values) for values in in_turns(rounds, *actions)]

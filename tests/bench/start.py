@@ -11,9 +11,9 @@ from tempfile import TemporaryDirectory
 
 from ..loopback import text_stream
 from ..program import environment
-from .figures import Measured, figure
 from .answers import packets
-from .measure import Usage, in_turns, medians, process
+from .figures import Measured, against, figure
+from .measure import Usage, in_turns, process
 from .server import Server
 
 MODULE = [sys.executable, "-m", "agentkit"]
@@ -33,12 +33,12 @@ def _version(*command: str) -> Measured:
     with TemporaryDirectory() as made:
         folder = Path(made)
         env = environment(folder)
-        ours, floor = medians(
+        ours, floor = in_turns(
             15,
             lambda: process(command, folder, env).cpu * 1000,
             lambda: process([sys.executable, "-I", "-c", "pass"], folder, env).cpu * 1000,
         )
-    return Measured(ours, "ms", floor)
+    return against(ours, floor, "ms")
 
 
 @figure("start version", bar=3.5)
@@ -68,7 +68,7 @@ def _hello() -> tuple[list[Usage], list[Usage], bytes]:
             runs[kind].append(usage)
             return usage.cpu
 
-        in_turns(9, lambda: run(0, *MODULE, "run", "hello"), lambda: run(1, sys.executable, "-c", BARE, server.url))
+        in_turns(15, lambda: run(0, *MODULE, "run", "hello"), lambda: run(1, sys.executable, "-c", BARE, server.url))
     return runs[0][1:], runs[1][1:], server.first_body
 
 
@@ -76,7 +76,7 @@ def _hello() -> tuple[list[Usage], list[Usage], bytes]:
 def run_cpu() -> Measured:
     """CPU of `agentkit run hello`, against a script that does the same request with requests"""
     ours, bare, _ = _hello()
-    return Measured(median(each.cpu for each in ours) * 1000, "ms", median(each.cpu for each in bare) * 1000)
+    return against([each.cpu * 1000 for each in ours], [each.cpu * 1000 for each in bare], "ms")
 
 
 @figure("run memory", bar=34)

@@ -7,8 +7,8 @@ import json
 import socket
 import time
 from collections.abc import Generator
+from dataclasses import replace
 from functools import cache, partial
-from typing import Any
 
 from agentkit.cancel import Cancel
 from agentkit.client import Client
@@ -17,8 +17,8 @@ from agentkit.wire import Reply
 
 from ..loopback import Framing, Response, event, text_stream
 from .answers import packets
-from .figures import Measured, figure
-from .measure import medians
+from .figures import Measured, against, figure
+from .measure import in_turns
 from .server import Answer, Server
 
 DELTAS = 20_000
@@ -35,7 +35,7 @@ def _answer(framing: Framing, apart: bool) -> Answer:
 
 def _connect(port: int) -> tuple[socket.socket, bytes]:
     """Ask by hand; returns the connection and what came with the headers."""
-    connection = socket.create_connection(("127.0.0.1", port))
+    connection = socket.create_connection(("127.0.0.1", port), timeout=20)
     connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
     head = b""
     while b"data:" not in head:
@@ -44,13 +44,13 @@ def _connect(port: int) -> tuple[socket.socket, bytes]:
 
 
 def _by_hand(port: int) -> float:
-    """The bare loop: CPU seconds from the first delta on."""
+    """The bare loop: CPU from the first delta on, in µs for each."""
     gc.collect()
     connection, rest = _connect(port)
     with connection:
         pieces: list[str] = []
         started = time.thread_time()
-        while b"[DONE]" not in rest and (data := connection.recv(65536)):
+        while data := connection.recv(65536):
             lines = (rest + data).split(b"\n")
             rest = lines.pop()
             for line in lines:
@@ -59,7 +59,7 @@ def _by_hand(port: int) -> float:
         text = "".join(pieces)
         spent = time.thread_time() - started
     assert text.count("word") == DELTAS, "the bare loop lost some"
-    return spent
+    return spent / DELTAS * 1e6
 
 
 def _stream(port: int) -> Generator[Event, None, Reply]:
@@ -68,7 +68,7 @@ def _stream(port: int) -> Generator[Event, None, Reply]:
 
 
 def _by_client(port: int) -> float:
-    """The client, iterated: CPU seconds of this thread from the first delta on."""
+    """The client, iterated: this thread's CPU from the first delta on, in µs for each."""
     gc.collect()
     stream = _stream(port)
     next(stream)
@@ -81,13 +81,13 @@ def _by_client(port: int) -> float:
             break
     spent = time.thread_time() - started
     assert reply.text.count("word") == DELTAS, "the client lost some"
-    return spent
+    return spent / DELTAS * 1e6
 
 
 def _cpu(framing: Framing, apart: bool) -> Measured:
-    with Server([_answer(framing, apart)], close=framing == "close") as server:
-        ours, floor = medians(7, partial(_by_client, server.port), partial(_by_hand, server.port))
-    return Measured(ours / DELTAS * 1e6, "µs", floor / DELTAS * 1e6)
+    with Server([_answer(framing, apart)], close=True) as server:
+        ours, floor = in_turns(11, partial(_by_client, server.port), partial(_by_hand, server.port))
+    return against(ours, floor, "µs")
 
 
 def _register_cpu(framing: Framing, bar: float) -> None:
@@ -103,7 +103,7 @@ PATIENCE = 1.0  # seconds between the first delta and the second
 
 
 def _first_delta(framing: Framing) -> Measured:
-    """How long the first small delta takes, while the second is not there yet."""
+    """How long the first small delta takes, in ms, while the second is not there yet."""
     answer = Response(framing=framing, chunks=[event({"content": "a"}), event({"content": "b"}, "stop")])
     head, first, second = packets(answer, apart=True)
 
@@ -111,20 +111,19 @@ def _first_delta(framing: Framing) -> Measured:
         started = time.perf_counter()
         stream = _stream(server.port)
         next(stream)
-        spent = time.perf_counter() - started
+        spent = (time.perf_counter() - started) * 1000
         stream.close()
         return spent
 
     def by_hand() -> float:
         started = time.perf_counter()
         _connect(server.port)[0].close()
-        return time.perf_counter() - started
+        return (time.perf_counter() - started) * 1000
 
     with Server([[head + first, PATIENCE, second]], close=True) as server:
-        ours, floor = medians(15, by_client, by_hand)
-    held = ours < PATIENCE
-    note = f"{'yes' if held else 'no'}: {ours * 1000:.1f} ms, by hand {floor * 1000:.1f} ms"
-    return Measured(ours * 1000, "ms", note=note, held=held)
+        ours, floor = in_turns(15, by_client, by_hand)
+    held = max(ours) < PATIENCE * 1000
+    return replace(against(ours, floor, "ms"), held=held, note="yes" if held else "no")
 
 
 def _register_first_delta(*framings: Framing) -> None:

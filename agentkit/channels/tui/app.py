@@ -1,0 +1,407 @@
+"""The full-screen chat. The main thread owns the screen: it waits for keys and its mailbox, and draws from state."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ...channel import AnswerAsk, Dispatch
+from ...command import Commands
+from ...events import (
+    ENDINGS,
+    Answer,
+    Ask,
+    Decision,
+    Done,
+    Error,
+    Event,
+    Inbound,
+    Interrupted,
+    Notice,
+    Text,
+    Thinking,
+    ToolFinished,
+    ToolStarted,
+    TurnStarted,
+)
+from ...printable import printable
+from ..mailbox import Mailbox
+from .keys import Key, Keys
+from .screen import Row, Screen, opened
+from .transcript import Block, ToolBlock
+from .view import View
+from .wrap import wrap
+
+FRAME = 1 / 30  # seconds between two frames at the least
+ESCAPE = 0.05  # seconds until an ESC is a key
+CALM = 0.3  # seconds an approval is on screen before a key can answer it
+ASK_ROWS = 5  # of what is to be decided, beside the transcript
+LAST_WORDS = 2.0  # seconds an interrupted turn has to end before the program leaves
+SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+SPIN = 0.1  # seconds a picture of the spinner stays
+
+GLYPHS = {"user": "›", "assistant": "●", "tool": "⚙", "ok": "✓", "failed": "✗", "notice": "◦"}
+ASCII = {"user": ">", "assistant": "*", "tool": "#", "ok": "ok", "failed": "x", "notice": "-"}
+
+
+class Running(Protocol):
+    """What the screen needs of the App, once that is built."""
+
+    commands: Commands
+
+    def start(self) -> None: ...
+    def interrupt(self, inbound: Inbound) -> bool: ...
+
+
+class Tui:
+    """agent, model: names for the status line; window: the model's context in tokens; stray: a descriptor for what
+    would otherwise spoil the screen."""
+
+    name = "cli"
+    peer = "cli-user"
+    can_ask = True
+    ask_limit: float | None = None
+
+    def __init__(self, agent: str, model: str, window: int, stray: int) -> None:
+        self._agent, self._model, self._window, self._stray = agent, model, window, stray
+        unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+        self._glyphs, self._spinner = (GLYPHS, SPINNER) if unicode else (ASCII, "|/-\\")
+        self._mail = Mailbox()
+        self._keys = Keys()
+        self._view = View()
+        self._app: Running | None = None
+        self._failure: Exception | None = None
+        self._waiting: deque[str] = deque()
+        self._turn = ""
+        self._turn_began = 0.0
+        self._state = ""
+        self._tokens = 0
+        self._asks: deque[tuple[Ask, float]] = deque()  # with the time each came on screen
+        self._answer_block: Block | None = None
+        self._tools: dict[str, ToolBlock] = {}
+        self._hint = ""  # in the status line, until the next key
+        self._dirty = True
+        self._drawn = 0.0
+        self._deadline: float | None = None
+        self._leaving = self._left = False
+        self._code = 0
+
+    # -- as a Channel
+
+    def start(self, dispatch: Dispatch, answer: AnswerAsk) -> None:
+        self._dispatch, self._answer = dispatch, answer
+
+    def show(self, event: Event) -> None:
+        self._mail.put(event)
+
+    def stop(self) -> None:
+        pass
+
+    # -- the main thread
+
+    def loop(self, build: Callable[[], Running]) -> int:
+        """Show the screen at once, build the app beside it, chat; returns the exit code. Raises what `build` raises."""
+        with opened(self._stray) as screen:
+            self._screen = screen
+            self._mail.on_signal(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGWINCH)
+            self._draw()
+            threading.Thread(target=self._build, args=(build,), name="build", daemon=True).start()
+            while not self._left:
+                self._wait()
+        if self._failure is not None:
+            raise self._failure
+        return self._code
+
+    def _build(self, build: Callable[[], Running]) -> None:
+        try:
+            app = build()
+            app.start()
+            self._mail.put(app)
+        except Exception as error:  # the top of this thread: the main one decides
+            self._mail.put(error)
+
+    def _wait(self) -> None:
+        """Sleep until there is something to do, do it, and draw when it is time."""
+        timeout = self._timeout(time.monotonic())
+        sources: list[int | Mailbox] = [self._mail, 0]
+        ready, _, _ = select.select(sources, [], [], timeout)
+        for item in self._mail.take():
+            self._take(item)
+        if 0 in ready:
+            self._read()
+        elif self._keys.waiting:
+            self._press(self._keys.flush())
+        now = time.monotonic()
+        if self._deadline is not None and now >= self._deadline:
+            self._left = True
+        if self._turn and now - self._drawn >= SPIN:
+            self._dirty = True
+        if self._dirty and now - self._drawn >= FRAME and not self._left:
+            self._draw()
+
+    def _timeout(self, now: float) -> float | None:
+        waits = []
+        if self._keys.waiting:
+            waits.append(ESCAPE)
+        if self._dirty:
+            waits.append(self._drawn + FRAME - now)
+        elif self._turn:
+            waits.append(self._drawn + SPIN - now)
+        if self._deadline is not None:
+            waits.append(self._deadline - now)
+        return max(0.0, min(waits)) if waits else None
+
+    def _draw(self) -> None:
+        self._view.strip = self._strip()
+        self._view.status = self._status()
+        self._screen.draw(*self._view.compose(*self._screen.size))
+        self._dirty, self._drawn = False, time.monotonic()
+
+    def _take(self, item: Any) -> None:
+        self._dirty = True
+        if isinstance(item, Event):
+            self._event(item)
+        elif isinstance(item, signal.Signals):
+            self._signal(item)
+        elif isinstance(item, Exception):
+            self._failure, self._left = item, True
+        else:
+            self._app = item
+            threading.excepthook = self._thread_failed(threading.excepthook)
+            self._send_next()
+
+    def _thread_failed(
+        self, log: Callable[[threading.ExceptHookArgs], object]
+    ) -> Callable[[threading.ExceptHookArgs], None]:
+        """A thread's last words go to the log, and a line of them to the screen."""
+
+        def hook(args: threading.ExceptHookArgs) -> None:
+            log(args)
+            if args.exc_type is not SystemExit:
+                name = args.thread.name if args.thread else "?"
+                what = f"{args.exc_type.__name__}: {args.exc_value}"
+                self._mail.put(
+                    Notice(f"The thread {name} failed ({what}); with LOG_LEVEL=debug the log has it.", "error")
+                )
+
+        return hook
+
+    def _signal(self, number: signal.Signals) -> None:
+        if number == signal.SIGWINCH:
+            self._screen.resized()
+        elif number == signal.SIGINT:
+            self._interrupt_or_leave()
+        else:
+            self._code = 128 + number
+            self._leave()
+
+    # -- keys
+
+    def _read(self) -> None:
+        try:
+            data = os.read(0, 1 << 16)
+        except OSError:
+            data = b""
+        if data:
+            self._press(self._keys.feed(data))
+        else:  # the terminal is gone
+            self._leave()
+
+    def _press(self, keys: list[Key]) -> None:
+        for key in keys:
+            self._dirty = True
+            if not self._decide(key):
+                hint, self._hint = self._hint, ""
+                self._key(key, hinted=bool(hint))
+
+    def _decide(self, key: Key) -> bool:
+        """A key that answers the approval on screen: only on an empty line, and not before it could be seen."""
+        if not self._asks or self._view.editor.text:
+            return False
+        ask, since = self._asks[0]
+        decisions: dict[str, Decision] = {"y": "allow", "a": "always", "n": "deny"}
+        decision = decisions.get(key.text.lower()) if key.name == "text" else "deny" if key.name == "esc" else None
+        if decision is None:
+            return False
+        if time.monotonic() - since >= CALM:
+            self._asks.popleft()
+            if self._asks:
+                self._asks[0] = (self._asks[0][0], time.monotonic())
+            self._answer(self.peer, ask.id, Answer(decision))
+        return True
+
+    def _key(self, key: Key, hinted: bool) -> None:
+        editor, transcript = self._view.editor, self._view.transcript
+        rows, columns = self._screen.size
+        page = self._view.heights(rows, columns)[0]
+        scrolls = {"pgup": page - 1, "pgdn": 1 - page, "wheel-up": 3, "wheel-down": -3}
+        if key.name in scrolls:
+            transcript.scroll(scrolls[key.name], columns, page)
+        elif key.name == "enter":
+            self._enter()
+        elif key.name == "esc":
+            self._interrupt()
+        elif key.name == "C-c":
+            if editor.text:
+                editor.clear()
+            else:
+                self._interrupt_or_leave(hinted)
+        elif key.name == "C-d" and not editor.text:
+            self._ask_to_leave(hinted, "Ctrl-D")
+        elif key.name == "C-d":
+            editor.delete()
+        elif key.name == "C-z":
+            self._screen.suspend()
+        elif key.name == "C-l":
+            self._screen.resized()
+        else:
+            editor.key(key)
+
+    def _enter(self) -> None:
+        text = self._view.editor.text
+        if not text.strip():
+            return
+        self._view.transcript.to_end()
+        self._view.editor.take()
+        if text.strip() == "/exit":
+            self._ask_to_leave(True, "")
+        elif self._app and self._app.commands.is_now(text):
+            self._say(text)
+        else:
+            self._waiting.append(text)
+            self._send_next()
+
+    def _send_next(self) -> None:
+        if self._app and self._waiting and not self._turn:
+            self._say(self._waiting.popleft())
+
+    def _say(self, text: str) -> None:
+        assert self._app is not None
+        inbound = Inbound(text, self.name, self.peer)
+        if not self._app.commands.is_now(text):
+            self._turn, self._turn_began, self._state = inbound.turn, time.monotonic(), "waiting"
+        self._view.transcript.blocks.append(Block(self._glyphs["user"], "user", text))
+        self._dispatch(inbound)
+
+    # -- stopping and leaving
+
+    def _interrupt(self) -> bool:
+        """Stop the turn; what is queued behind it comes back into the input line."""
+        if not self._turn or not self._app:
+            return False
+        if self._waiting:
+            self._view.editor.insert("\n".join(self._waiting))
+            self._waiting.clear()
+        self._app.interrupt(Inbound("", self.name, self.peer))
+        return True
+
+    def _interrupt_or_leave(self, hinted: bool = False) -> None:
+        if not self._interrupt():
+            self._ask_to_leave(hinted, "Ctrl-C")
+
+    def _ask_to_leave(self, sure: bool, key: str) -> None:
+        """Leaving asks once, with the key that would do it; Ctrl-D on an idle line does not."""
+        if sure or (key == "Ctrl-D" and not self._turn):
+            self._leave()
+        else:
+            self._hint = f"{key} once more leaves"
+
+    def _leave(self) -> None:
+        if not self._interrupt() or self._leaving:
+            self._left = True
+        self._leaving, self._deadline = True, time.monotonic() + LAST_WORDS
+
+    # -- events
+
+    def _event(self, event: Event) -> None:
+        blocks = self._view.transcript.blocks
+        if isinstance(event, Text):
+            self._state = "writing"
+            if self._answer_block is None:
+                self._answer_block = Block(self._glyphs["assistant"], "assistant")
+                blocks.append(self._answer_block)
+            self._answer_block.add(event.text)
+        elif isinstance(event, Thinking):
+            self._state = "thinking"
+        elif isinstance(event, TurnStarted):
+            self._model = event.model
+        elif isinstance(event, ToolStarted):
+            self._state, self._answer_block = f"running {event.name}", None
+            arguments = " ".join(str(value) for value in event.arguments.values())
+            self._tools[event.id] = ToolBlock(event.name, arguments, self._glyphs["tool"])
+            blocks.append(self._tools[event.id])
+        elif isinstance(event, ToolFinished):
+            self._state = "waiting"
+            if block := self._tools.pop(event.id, None):
+                block.finish(event.ok, event.output, event.seconds, self._glyphs["ok" if event.ok else "failed"])
+        elif isinstance(event, Ask):
+            self._state = "your decision"
+            self._asks.append((event, time.monotonic()))
+            if len(self._summary(event)) > ASK_ROWS:
+                blocks.append(Block("?", "ask", f"{event.tool} wants to run:\n{event.summary}"))
+        elif isinstance(event, Notice):
+            style = "error" if event.level == "error" else "notice"
+            at = len(blocks) - (self._answer_block is not None)  # never in the middle of what is being written
+            blocks.insert(at, Block(self._glyphs["notice"], style, event.text, body="" if style == "notice" else style))
+        elif isinstance(event, ENDINGS):
+            self._end(event)
+
+    def _end(self, event: Event) -> None:
+        blocks = self._view.transcript.blocks
+        if isinstance(event, Error):
+            blocks.append(Block(self._glyphs["failed"], "error", event.message, body="error"))
+        elif isinstance(event, Interrupted):
+            blocks.append(Block(self._glyphs["notice"], "notice", "interrupted"))
+        elif isinstance(event, Done) and self._answer_block is None and event.text:
+            glyph, style = ("assistant", "assistant") if event.model else ("notice", "notice")
+            blocks.append(Block(self._glyphs[glyph], style, event.text))
+        if isinstance(event, Done) and event.model:
+            self._tokens = event.usage.get("total_tokens", 0) or self._tokens
+        if event.turn != self._turn:
+            return  # a command that ran beside the turn
+        self._turn, self._state, self._answer_block = "", "", None
+        self._asks.clear()
+        self._tools.clear()
+        if self._leaving:
+            self._left = True
+        self._send_next()
+
+    # -- what is around the transcript
+
+    def _strip(self) -> list[Row]:
+        if self._asks:
+            ask, _ = self._asks[0]
+            shown = self._summary(ask)
+            rows: list[Row] = [((f"{ask.tool} wants to run", "ask"),)]
+            rows += [(("  ", "ask"), (row, "")) for row in shown[:ASK_ROWS]]
+            if len(shown) > ASK_ROWS:
+                rows[-1] = (("  ... all of it is above: PgUp", "dim"),)
+            return [*rows, (("y once   a always in this session   n no   Esc no", "ask"),)]
+        queued: list[Row] = [((f"  queued: {printable(text)}".replace("\n", " "), "dim"),) for text in self._waiting]
+        return queued if self._turn or not self._app else []
+
+    def _summary(self, ask: Ask) -> list[str]:
+        return wrap(printable(ask.summary), max(1, self._screen.size[1] - 2))
+
+    def _status(self) -> tuple[str, str]:
+        model = "demo" if self._model == "demo" else self._model
+        used = f"{_short(self._tokens)}/{_short(self._window)}" if self._window else ""
+        right = " · ".join(each for each in (self._agent, model, used) if each)
+        if self._hint:
+            return self._hint, right
+        if not self._turn:
+            return ("ready" if self._app else "starting"), right
+        seconds = time.monotonic() - self._turn_began
+        spinner = self._spinner[int(seconds / SPIN) % len(self._spinner)]
+        return f"{spinner} {self._state} {seconds:.0f}s · Esc stops", right
+
+
+def _short(tokens: int) -> str:
+    return str(tokens) if tokens < 1000 else f"{tokens / 1000:.1f}k" if tokens < 100_000 else f"{tokens // 1000}k"

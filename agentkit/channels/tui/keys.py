@@ -1,0 +1,164 @@
+"""Terminal bytes in, keys out; no terminal needed.
+
+Follows ECMA-48 control sequences as xterm sends them, with SGR mouse reports, bracketed paste and the `CSI u` keys of
+newer terminals. Whatever is not understood is passed over, never typed.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+PASTE_END = b"\x1b[201~"
+LONGEST = 64  # bytes of a control sequence; a longer one is noise
+
+
+class Key(NamedTuple):
+    """name: `text` and `paste` (with what in `text`), `enter`, `up`, `C-a`, `M-b`, `C-left`, `wheel-up` ..."""
+
+    name: str
+    text: str = ""
+
+
+_SEQUENCE = re.compile(rb"\x1b(?:\[([0-?]*)[ -/]*([@-~])|O([ -~]))")
+_BEGUN = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*|O)?")
+_LETTERS = {
+    "A": "up", "B": "down", "C": "right", "D": "left", "H": "home", "F": "end", "Z": "S-tab", "M": "enter",
+    "P": "f1", "Q": "f2", "R": "f3", "S": "f4",
+}  # fmt: skip
+_NUMBERS = {
+    1: "home", 2: "insert", 3: "delete", 4: "end", 5: "pgup", 6: "pgdn", 7: "home", 8: "end", 11: "f1", 12: "f2",
+}  # fmt: skip
+_CONTROLS = {0x0D: "enter", 0x09: "tab", 0x7F: "backspace", 0x08: "backspace", 0x1B: "esc", 0x00: "C-space"}
+_CODES = {13: "enter", 9: "tab", 127: "backspace", 27: "esc", 32: "space"}
+_WHEEL = {64: "wheel-up", 65: "wheel-down"}
+
+
+class Keys:
+    """Bytes as they are read, cut anywhere."""
+
+    def __init__(self) -> None:
+        self._bytes = b""
+        self._paste: bytearray | None = None
+
+    @property
+    def waiting(self) -> bool:
+        """Is there an ESC that may be a key, or the beginning of a sequence? `flush` decides, 50 ms later."""
+        return self._paste is None and self._bytes.startswith(b"\x1b")
+
+    def feed(self, data: bytes) -> list[Key]:
+        """Take the next bytes."""
+        keys: list[Key] = []
+        self._bytes += data
+        while self._bytes:
+            size = self._pasted(keys) if self._paste is not None else self._next(keys)
+            if not size:
+                break
+            self._bytes = self._bytes[size:]
+        return keys
+
+    def flush(self) -> list[Key]:
+        """No more bytes have come: an ESC was a key."""
+        if not self.waiting:
+            return []
+        rest, self._bytes = self._bytes[1:], b""
+        return [Key("esc"), *self.feed(rest)]
+
+    def _next(self, keys: list[Key]) -> int:
+        """Take one key, or a run of text, from the beginning; how many bytes it was, 0: more are needed."""
+        first = self._bytes[0]
+        if first == 0x1B:
+            return self._escape(keys)
+        if first < 0x20 or first == 0x7F:
+            keys.append(Key(_CONTROLS.get(first) or f"C-{chr(first | 0x60)}"))
+            return 1
+        return self._text(keys)
+
+    def _text(self, keys: list[Key], prefix: int = 0) -> int:
+        run = re.match(rb"[^\x00-\x1f\x7f]*", self._bytes[prefix:])
+        data = run[0] if run else b""
+        held = 0
+        if prefix + len(data) == len(self._bytes):  # the last character may not be whole yet
+            begun = re.search(rb"(?:[\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xbf]{0,2})$", data)
+            held = len(begun[0]) if begun else 0
+        text = data[: len(data) - held].decode("utf-8", "replace")
+        if text:
+            keys.append(Key("text", text))
+        return len(data) - held
+
+    def _escape(self, keys: list[Key]) -> int:
+        found = _SEQUENCE.match(self._bytes)
+        if found:
+            if found[0] == b"\x1b[200~":
+                self._paste = bytearray()
+            elif key := _named(found):
+                keys.append(key)
+            return found.end()
+        begun = _BEGUN.match(self._bytes)
+        size = begun.end() if begun else 1
+        if size == len(self._bytes) and size <= LONGEST:
+            return 0
+        if size > 2:  # broken in its middle
+            return size
+        after = self._bytes[1]
+        if after == 0x1B:
+            keys.append(Key("esc"))
+            return 1
+        if after < 0x20 or after == 0x7F:
+            keys.append(Key(f"M-{_CONTROLS.get(after) or 'C-' + chr(after | 0x60)}"))
+            return 2
+        length = 1 if after < 0xC0 else 2 if after < 0xE0 else 3 if after < 0xF0 else 4
+        if len(self._bytes) < 1 + length:
+            return 0
+        keys.append(Key(f"M-{self._bytes[1 : 1 + length].decode('utf-8', 'replace')}"))
+        return 1 + length
+
+    def _pasted(self, keys: list[Key]) -> int:
+        """Within a paste: everything up to its end, which may be cut too."""
+        assert self._paste is not None
+        end = self._bytes.find(PASTE_END)
+        if end < 0:
+            kept = max(0, len(self._bytes) - len(PASTE_END) + 1)
+            self._paste += self._bytes[:kept]
+            return kept
+        self._paste += self._bytes[:end]
+        text = bytes(self._paste).decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
+        keys.append(Key("paste", text))
+        self._paste = None
+        return end + len(PASTE_END)
+
+
+def _named(found: re.Match[bytes]) -> Key | None:
+    """The key of a whole sequence; None for what is no key."""
+    if found[3] is not None:
+        name = _LETTERS.get(found[3].decode())
+        return Key(name) if name else None
+    parameters, final = found[1].decode(), found[2].decode()
+    if parameters.startswith("<"):
+        button = parameters[1:].partition(";")[0]
+        wheel = _WHEEL.get(int(button)) if button.isdigit() and final == "M" else None
+        return Key(wheel) if wheel else None
+    numbers = [int(each) if each.isdigit() else 1 for each in re.split("[;:]", parameters)]
+    modifiers = (numbers[1] - 1 if len(numbers) > 1 else 0) & 7
+    if final == "~" and numbers[0] == 27 and len(numbers) > 2:
+        name = _coded(numbers[2])
+    elif final == "~":
+        name = _NUMBERS.get(numbers[0])
+    elif final == "u":
+        name = _coded(numbers[0])
+    else:
+        name = _LETTERS.get(final) if final != "M" else None
+    if name is None:
+        return None
+    if len(name) == 1 and modifiers in (0, 1):
+        return Key("text", name)
+    if name == "enter" and modifiers:
+        return Key("M-enter")  # Shift-Enter and its kin: a new line
+    return Key("C-" * bool(modifiers & 4) + "M-" * bool(modifiers & 2) + "S-" * (modifiers == 1) + name)
+
+
+def _coded(code: int) -> str | None:
+    """The key of a Unicode number."""
+    if code in _CODES:
+        return _CODES[code]
+    return chr(code) if 32 < code < 0x110000 and not 0xD800 <= code <= 0xDFFF and chr(code).isprintable() else None

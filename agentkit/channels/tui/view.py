@@ -1,0 +1,80 @@
+"""What the screen shows, as rows: the transcript, a strip for what waits, the status line, the input. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from .editor import Editor
+from .screen import Row
+from .transcript import Transcript
+from .wrap import clip, clusters, width
+
+STRIP = 8  # rows at most
+SMALLEST = (5, 20)  # rows and columns that make sense
+
+
+@dataclass
+class View:
+    """The state that is drawn. strip: rows between transcript and status line, an approval or queued messages;
+    status: its left and right end."""
+
+    transcript: Transcript = field(default_factory=Transcript)
+    editor: Editor = field(default_factory=Editor)
+    strip: Sequence[Row] = ()
+    status: tuple[str, str] = ("", "")
+
+    def heights(self, height: int, columns: int) -> tuple[int, int, int]:
+        """Rows of the transcript, the strip and the input."""
+        typed, _, _ = layout(self.editor.text, self.editor.cursor, columns - 2)
+        entry = min(len(typed), max(1, height // 3))
+        strip = min(len(self.strip), STRIP, max(0, height - entry - 2))
+        return height - strip - 1 - entry, strip, entry
+
+    def compose(self, height: int, columns: int) -> tuple[list[Row], tuple[int, int] | None]:
+        """All rows of the screen, and where the cursor stands."""
+        if height < SMALLEST[0] or columns < SMALLEST[1]:
+            return [((clip("too small", columns), ""),)], None
+        above, strip, entry = self.heights(height, columns)
+        rows = self.transcript.window(columns, above)
+        rows = [*rows, *[()] * (above - len(rows))]
+        rows += self.strip[:strip]
+        rows.append(self._status(columns))
+        typed, row, column = layout(self.editor.text, self.editor.cursor, columns - 2)
+        first = min(max(0, row - entry + 1), len(typed) - entry)
+        for number, text in enumerate(typed[first : first + entry], first):
+            rows.append(((">" if number == 0 else " ", "user"), (f" {text}", "")))
+        return rows, (height - entry + row - first, column + 2)
+
+    def _status(self, columns: int) -> Row:
+        left, right = self.status
+        right = clip(right, max(0, columns - 2))
+        left = clip(left, max(0, columns - width(right) - 3))
+        gap = columns - width(left) - width(right) - 2
+        return ((f" {left}{' ' * gap}{right} ", "status"),)
+
+
+def layout(text: str, cursor: int, columns: int) -> tuple[list[str], int, int]:
+    """The rows of a text being edited, broken anywhere, and the cursor's row and column."""
+    columns = max(1, columns)
+    rows, at = [""], (0, 0)
+    cells = index = 0
+    for line_number, line in enumerate(text.split("\n")):
+        if line_number:
+            rows.append("")
+            cells, index = 0, index + 1
+        if cursor == index:
+            at = (len(rows) - 1, 0)
+        for cluster, size in clusters(line.replace("\t", " ")):
+            if cells + size > columns and cells:
+                rows.append("")
+                cells = 0
+            if cursor == index:
+                at = (len(rows) - 1, cells)
+            rows[-1] += cluster
+            cells, index = cells + size, index + len(cluster)
+            if cursor == index:
+                at = (len(rows) - 1, cells)
+    if at[1] >= columns:
+        rows, at = [*rows, ""] if at[0] == len(rows) - 1 else rows, (at[0] + 1, 0)
+    return rows, at[0], at[1]

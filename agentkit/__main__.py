@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import __version__
+
+LARGEST_INPUT = 64 << 20  # bytes of stdin that `run` takes
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -21,31 +24,58 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns the exit code: 0 done, 1 the turn failed, 2 usage or settings, 130 interrupted."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    _complete_streams()
     # A parent that ignores SIGCHLD passes that on, and the kernel would keep the exit codes of our tools from us.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
-        options = _parser().parse_args(arguments)
-        if options.version:
-            print(f"agentkit {__version__}")
-            return 0
-        return _start(options)
+        options = _parser().parse_args(sys.argv[1:] if argv is None else argv)
+        code = _print_version() if options.version else _start(options)
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         return 130
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            print(f"agentkit cannot write: {error.strerror}", file=sys.stderr)
+        # Python flushes stdout once more at its exit: that must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+
+
+def _complete_streams() -> None:
+    """Open /dev/null in place of what a parent has closed, or the next file opened would take its place."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            fd = os.open(os.devnull, os.O_RDWR)
+            if fd != number:
+                os.dup2(fd, number)
+                os.close(fd)
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
+
+
+def _print_version() -> int:
+    print(f"agentkit {__version__}")
+    return 0
 
 
 def _parser() -> ArgumentParser:
     from argparse import SUPPRESS, ArgumentParser
 
-    common = ArgumentParser(add_help=False, argument_default=SUPPRESS)
+    class Parser(ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            if found := re.search(r"invalid choice: ('.*?') \(choose from", message):
+                message = f"there is no command {found[1]}. To say it: agentkit run {found[1]}"
+            super().error(message)
+
+    common = Parser(add_help=False, argument_default=SUPPRESS)
     common.add_argument("--workspace", metavar="DIR", help="the workspace (default: WORKSPACE_DIR, or ./workspace)")
     common.add_argument("--env-file", metavar="FILE", help="settings file (default: .env, where it is there)")
     common.add_argument("--log-level", metavar="LEVEL", help="debug, info, warn or error")
     common.add_argument("--tools", metavar="FILE", help="a Python file with @tool functions")
-    chat = ArgumentParser(add_help=False, argument_default=SUPPRESS)
+    chat = Parser(add_help=False, argument_default=SUPPRESS)
     chat.add_argument("--plain", action="store_true", help="line by line, append-only, for screen readers and pipes")
 
-    parser = ArgumentParser(prog="agentkit", parents=[common, chat], description="A terminal agent; talk to it.")
+    parser = Parser(prog="agentkit", parents=[common, chat], description="A terminal agent; talk to it.")
     parser.set_defaults(version=False)
     parser.add_argument("--version", action="store_true", help="print the version")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
@@ -69,7 +99,7 @@ def _start(options: Namespace) -> int:
     try:
         settings = load(
             os.environ,
-            Path.cwd(),
+            _working_directory(),
             env_file=Path(given["env_file"]) if "env_file" in given else None,
             overrides={name: value for name, value in overrides.items() if value is not None},
         )
@@ -85,6 +115,15 @@ def _start(options: Namespace) -> int:
         return log.failure(error)
 
 
+def _working_directory() -> Path:
+    from .errors import SettingsError
+
+    try:
+        return Path.cwd()
+    except OSError:
+        raise SettingsError(["the working directory is gone: cd to one that is there"]) from None
+
+
 def _lines(settings: Settings, given: dict[str, Any]) -> int:
     """Plain chat, or one turn."""
     from . import log
@@ -94,7 +133,7 @@ def _lines(settings: Settings, given: dict[str, Any]) -> int:
 
     kind: dict[str, Any] = {name: given[name] for name in ("decision", "timeout") if name in given}
     if given["command"] == "run":
-        kind["messages"] = [_prompt(given.get("prompt", []))]
+        kind["messages"] = [_prompt(given.get("prompt", []), given.get("timeout"))]
     console = Jsonl(**kind) if given.get("json") else Plain(**kind)
     app = App(settings, [console], _tools(given.get("tools")))
     log.start(app.workspace, settings.log_level, settings.secrets)
@@ -137,19 +176,41 @@ def _screen(settings: Settings, given: dict[str, Any]) -> int:
             app.stop()
 
 
-def _prompt(words: Sequence[str]) -> str:
-    """What `run` was asked to say. Raises SettingsError where that is nothing, or unclear."""
+def _prompt(words: Sequence[str], timeout: float | None) -> str:
+    """What `run` was asked to say; timeout: seconds that stdin has. Raises SettingsError where it is unclear."""
     from .errors import SettingsError
 
-    said = [word for word in words if word != "-"]
+    said = [os.fsencode(word).decode("utf-8", "replace") for word in words if word != "-"]
     if len(said) > 1:
         raise SettingsError([f'the prompt is one argument: put it in quotes, as in agentkit run "{" ".join(said)}"'])
     if "-" in words or (not said and not sys.stdin.isatty()):
-        said.append(sys.stdin.buffer.read().decode("utf-8", "replace"))
+        said.append(_stdin(timeout))
     prompt = "\n\n".join(said)
     if not prompt.strip():
         raise SettingsError(['there is nothing to say: agentkit run "your message", or pipe it in'])
     return prompt
+
+
+def _stdin(timeout: float | None) -> str:
+    """Standard input to its end."""
+    import select
+    import time
+
+    from .errors import SettingsError
+
+    deadline = None if timeout is None else time.monotonic() + timeout
+    pieces, size = [], 0
+    while True:
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        if not select.select([0], [], [], left)[0]:
+            raise SettingsError([f"stdin did not end within {timeout:g} s (--timeout)"])
+        piece = os.read(0, 1 << 20)
+        pieces.append(piece)
+        size += len(piece)
+        if size > LARGEST_INPUT:
+            raise SettingsError([f"stdin holds more than {LARGEST_INPUT >> 20} MB: no model reads that"])
+        if not piece:
+            return b"".join(pieces).decode("utf-8", "replace")
 
 
 def _tools(path: str | None) -> list[Tool]:
@@ -157,13 +218,17 @@ def _tools(path: str | None) -> list[Tool]:
     if path is None:
         return []
     import runpy
+    from contextlib import redirect_stdout
 
     from .errors import SettingsError
     from .toolbox import Tool
 
     try:
-        found = [each for each in runpy.run_path(path).values() if isinstance(each, Tool)]
-    except Exception as error:  # whatever that file does
+        with redirect_stdout(sys.stderr):  # stdout is for answers
+            found = [each for each in runpy.run_path(path).values() if isinstance(each, Tool)]
+    except OSError as error:
+        raise SettingsError([f"--tools {path}: {error.strerror or error}"]) from None
+    except (Exception, SystemExit) as error:  # whatever that file does
         raise SettingsError([f"--tools {path}: {type(error).__name__}: {error}"]) from None
     if not found:
         raise SettingsError([f"--tools {path}: no @tool function in it (from agentkit import tool)"])

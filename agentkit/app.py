@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -17,16 +18,19 @@ from .client import Client
 from .command import Command, Commands
 from .demo import CONTEXT_WINDOW, MODEL, Demo
 from .errors import CommandError
-from .events import Answer, Ask, Event, Inbound, Notice
+from .events import Answer, Ask, Error, Event, Inbound, Notice
 from .lanes import Lanes
 from .llm import LLMCall
 from .node import Run
 from .session import Session
 from .settings import Settings, child_environment
 from .store import Context, State, Store
-from .toolbox import Scope, Tool, Toolbox
+from .toolbox import Scope, Tool
 from .tools import TOOLS
 from .turn import Turn
+from .usetool import Toolbox
+
+log = logging.getLogger("agentkit")
 
 DEMO = """This is the built-in demo model: it shows how agentkit works, but understands nothing.
 To connect a real one, set LLM_BASE_URL, LLM_API_KEY, LLM_MODEL and LLM_CONTEXT_WINDOW, in the environment or in .env;
@@ -95,6 +99,8 @@ class App:
         self._lanes.stop(timeout)
         for channel in self.channels.values():
             channel.stop()
+        if self._client:
+            self._client.close()
         if self._demo:
             self._demo.stop()
 
@@ -112,9 +118,17 @@ class App:
             return
 
         def work(cancel: Cancel) -> None:
-            self._session(key).take(inbound, Run(publish, lambda ask: self._ask(ask, inbound, publish, cancel), cancel))
+            run = Run(publish, lambda ask: self._ask(ask, inbound, publish, cancel), cancel)
+            try:
+                self._session(key).take(inbound, run)
+            except BaseException as error:  # whatever it is, the sender must hear that this is the end
+                publish(_failed(error))
+                raise
 
-        self._lanes.get(key).put(work)
+        try:
+            self._lanes.get(key).put(work)
+        except RuntimeError as error:
+            publish(_failed(error))
 
     def interrupt(self, inbound: Inbound) -> bool:
         """Stop the turn that runs in this sender's session, as /stop does; was there one?"""
@@ -128,19 +142,21 @@ class App:
         """Called in the session's lane."""
         if key not in self._sessions:
             assert self._client is not None
-            agent = workspace.agent(self.workspace)
             toolbox = Toolbox(self._tools, self.approvals, self._scope)
             turn = Turn(LLMCall(self._client, self.settings.llm_extra), toolbox, self.settings.max_model_calls)
-            store = Store(Context(tools=toolbox.schemas), State(key, agent.id, self.settings.llm_model))
-            cwd = self._scope.cwd
-            self._sessions[key] = Session(
-                store, turn, self.commands, lambda: prompt.build(agent.prompt, cwd, date.today())
-            )
+            store = Store(Context(tools=toolbox.schemas), State(key, workspace.SAMPLE, self.settings.llm_model))
+            self._sessions[key] = Session(store, turn, self.commands, self._system)
         return self._sessions[key]
+
+    def _system(self) -> str:
+        return prompt.build(workspace.agent(self.workspace).prompt, self._scope.cwd, date.today())
 
     def _publish(self, event: Event) -> None:
         for channel in self.channels.values():
-            channel.show(event)
+            try:
+                channel.show(event)
+            except Exception:  # somebody else's code: the other channels still hear of it
+                log.exception("the channel %s could not show an event", channel.name)
 
     def _ask(self, ask: Ask, inbound: Inbound, publish: Callable[[Event], None], cancel: Cancel) -> Answer:
         """Have the sender, and nobody else, decide."""
@@ -158,5 +174,10 @@ class App:
         return "Interrupted."
 
 
+def _failed(error: BaseException) -> Error:
+    cure = "Say it again; the log tells more."
+    return Error("unknown", f"agentkit itself failed ({type(error).__name__}: {error}). {cure}"[:300])
+
+
 def _not_here(inbound: Inbound, rest: str) -> str:
-    raise CommandError("/exit is for the terminal.")
+    raise CommandError("It is /exit alone, and for the terminal.")

@@ -48,13 +48,17 @@ class Approvals:
         self._allowed: dict[Asker, set[str]] = {}
         self._open: dict[str, tuple[Asker, SimpleQueue[Answer | None]]] = {}
 
-    def due(self, who: Asker, tool: str, path: str | None = None) -> bool:
-        """Must `who` be asked before this tool, one that asks, runs? path: the real path it would write, if any."""
+    def due(self, who: Asker, tool: str, target: Callable[[], str | None] = lambda: None) -> bool:
+        """Must `who` be asked before this tool, one that asks, runs?
+
+        target: finds the real path it would write; called only where that decides.
+        """
         with self._lock:
             if self.mode == "trust" or tool in self._allowed.get(who, ()):
                 return False
         if self.mode == "ask" or tool not in AUTO_ALLOWS:
             return True
+        path = target()
         return path is not None and PurePath(path).name.casefold() in STEERING_FILES
 
     def ask(
@@ -75,7 +79,7 @@ class Approvals:
             return Answer("deny", f"nobody answered within {limit:g} s")
         finally:
             with self._lock:
-                del self._open[ask.id]
+                self._open.pop(ask.id, None)
         if answer is None:
             cancel.check()
             return Answer("deny", "the question was withdrawn")
@@ -90,6 +94,7 @@ class Approvals:
             who, box = self._open.get(ask_id, (None, None))
             if who is None or box is None or (who.channel, who.peer) != (channel, peer):
                 return False
+            del self._open[ask_id]  # the first answer counts
             box.put(answer)
             return True
 

@@ -36,8 +36,8 @@ class _Slot:
     @property
     def complete(self) -> bool:
         """The arguments so far are a whole object. Looks at the last character first: it is asked often."""
-        text = "".join(self.arguments).strip()
-        return text.endswith("}") and object_of(text) is not None
+        ends = bool(self.arguments) and self.arguments[-1].rstrip().endswith("}")
+        return ends and object_of("".join(self.arguments)) is not None
 
 
 class Calls:
@@ -95,7 +95,9 @@ def _begins(slot: _Slot, id: str, name: str, arguments: Any, indexed: bool) -> b
         return False
     opens = not arguments or isinstance(arguments, dict) or str(arguments).lstrip().startswith("{")
     if id and slot.id:
-        return opens or slot.complete
+        # Unfinished arguments go on under a new id too: a piece of them must never become a call of its own.
+        begun = slot.arguments and name == slot.name and not slot.complete
+        return not begun and (opens or slot.complete)
     if not indexed and not id and name != slot.name and not slot.arguments:
         return True
     return opens and bool(arguments) and slot.complete and "".join(slot.arguments).strip() != "{}"
@@ -111,8 +113,8 @@ def _add_arguments(slot: _Slot, arguments: Any) -> None:
     if isinstance(arguments, str):
         if not arguments:
             return
-        so_far = slot.arguments[0] if len(slot.arguments) == 1 else ""
-        if so_far == "{}" or (so_far and so_far == arguments and slot.complete):
+        so_far = "".join(slot.arguments) if slot.arguments and arguments.startswith("{") else ""
+        if so_far == "{}" or (so_far == arguments and slot.complete):
             slot.arguments.clear()  # a placeholder, or the whole once more
         slot.arguments.append(arguments)
     elif isinstance(arguments, dict):

@@ -5,19 +5,20 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Generator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
-from . import __version__
 from .cancel import Cancel
 from .diagnosis import classify
 from .errors import LLMError
-from .events import Event, Notice, Text
-from .exchange import Exchange
+from .events import Event, Notice
+from .exchange import Connected, Exchange
+from .log import SHORTEST_KEY
 from .wire import Parser, Reply, encode
 
 if TYPE_CHECKING:
-    from requests import PreparedRequest, Response, Session
+    from requests import Response, Session
 
 __all__ = ["Client", "classify"]
 
@@ -26,7 +27,7 @@ FIRST = 5  # the first piece may take this many times the time between pieces: p
 AFTER_FINISH = 2.0  # seconds for usage and [DONE] after the reply is complete
 AFTER_DONE = 0.25  # seconds for the end of the body, so that the connection can be kept
 ERROR_BODY = 64 << 10  # bytes of an error answer that are looked at
-REDIRECTS = 5
+ERROR_PATIENCE = 2.0  # seconds for them
 
 # How servers say that they do not know a field of the request, by the field that is then left out.
 REFUSALS = {
@@ -34,9 +35,11 @@ REFUSALS = {
     "tools": re.compile(
         r"not support \S*\s?(?:tool|function)|support tool use|enable-auto-tool-choice|requires? --jinja"
         r"|\b(?:tool|function)s?\b['\"`]?(?: calls?| calling| choice| use| param\w*)?(?: is| are)? (?:not |un)"
-        r"(?:supported|permitted|allowed|enabled|available|implemented|expected|recogni[sz]ed)"
-        r"|(?:unrecogni[sz]ed|unknown|unexpected|unsupported|extra|additional)[^.:]{0,40}[:\s'\"`(\[]+tools?\b(?!\[)"
-        r"|\btools?['\"`]?[\])]?[:,]? ?(?:extra|unknown|unexpected|unrecogni[sz]ed)",
+        r"(?:supported|permitted|allowed|enabled|available|implemented|recogni[sz]ed)"
+        r"|(?:unrecogni[sz]ed|unknown|unexpected|unsupported|extra|additional) [\w -]{0,20}"
+        r"(?:argument|param|field|key|input|propert|option)[^.:]{0,40}[:\s'\"`(\[]+tools\b(?!\[)"
+        r"|\btools['\"`]?[\])]?[:,]? ?(?:is |was )?(?:extra|unknown|unexpected|unrecogni[sz]ed)"
+        r"(?: (?:inputs?|fields?|param\w*|arguments?|keyword))",
         re.I,
     ),
 }
@@ -55,6 +58,12 @@ class Client:
         self._session: Session | None = None
         self._refused: set[tuple[str, str]] = set()  # (model, field) that this endpoint does not take
 
+    def close(self) -> None:
+        """Give the connections back."""
+        with self._lock:
+            if self._session is not None:
+                self._session.close()
+
     def __repr__(self) -> str:
         return f"Client({self._urls[0]!r})"
 
@@ -64,15 +73,30 @@ class Client:
         Raises LLMError, and Cancelled when `cancel` is set. A field the endpoint refuses is left out, and said once.
         """
         model = str(body.get("model"))
+        dropped: list[str] = []
         while True:
-            asked = {name: value for name, value in body.items() if (model, name) not in self._refused}
+            asked = {
+                name: value
+                for name, value in body.items()
+                if name not in dropped and (model, name) not in self._refused
+            }
+            events, begun = self._ask(asked, cancel), False
             try:
-                return (yield from self._ask(asked, cancel))
+                while True:
+                    event = next(events)
+                    begun = True
+                    yield event
+            except StopIteration as end:
+                self._refused.update((model, field) for field in dropped)  # it was that, then
+                reply: Reply = end.value
+                return reply
             except LLMError as error:
-                field = _refused_field(error, asked)
+                field = None if begun else _refused_field(error, asked)
                 if field is None:
                     raise
-            self._refused.add((model, field))
+            finally:
+                events.close()
+            dropped.append(field)
             lost = "tokens are estimated" if field == "stream_options" else "it cannot use tools"
             yield Notice(f"{model} at {urlsplit(self._urls[0]).netloc} does not take `{field}`: {lost}.", "warn")
 
@@ -93,7 +117,7 @@ class Client:
         raise self._without_key(nowhere) from None
 
     def _exchange(self, url: str, data: bytes, cancel: Cancel) -> Generator[Event, None, Reply]:
-        exchange = Exchange(lambda: self._post(url, data), FIRST * self._timeout)
+        exchange = Exchange(partial(self._post, url, data), FIRST * self._timeout)
         try:
             with cancel.on_set(exchange.drop):
                 response = exchange.response()
@@ -103,6 +127,7 @@ class Client:
                 if isinstance(response, Exception):
                     raise classify(None, {}, b"", response)
                 if response.status_code != 200:
+                    exchange.patience(ERROR_PATIENCE)
                     body = b""
                     while len(body) < ERROR_BODY and (chunk := exchange.read()):
                         body += chunk
@@ -115,70 +140,36 @@ class Client:
 
     def _read(self, exchange: Exchange, parser: Parser, cancel: Cancel) -> Generator[Event, None, Reply]:
         """Read a streamed answer to its end."""
-        pieces = shown = 0
+        pieces, complete = 0, False
         while chunk := exchange.read():
             if parser.done:
                 continue
-            for event in parser.feed(chunk):
-                yield event
-                shown += len(event.text) if isinstance(event, Text) else 0
+            yield from parser.feed(chunk)
             if parser.done:
                 exchange.patience(AFTER_DONE)
-            elif parser.finished:
+            elif parser.finished and not complete:
+                complete = True
                 exchange.patience(AFTER_FINISH)
             elif parser.pieces != pieces:
                 pieces = parser.pieces
-                exchange.patience(self._timeout)
+                if not complete:
+                    exchange.patience(self._timeout)
         cancel.check()
+        yield from parser.end()
         if not (parser.done or parser.finished):
             if exchange.expired:
                 raise self._too_slow(self._timeout if pieces else FIRST * self._timeout)
             if exchange.broken is not None:
                 raise classify(None, {}, b"", exchange.broken)
-        reply = parser.close()
-        if len(reply.text) > shown:  # an answer that was not streamed
-            yield Text(reply.text[shown:])
-        return reply
+        return parser.close()
 
-    def _post(self, url: str, data: bytes) -> Response:
-        """POST, following redirects as a POST; the key goes to the endpoint's own host only."""
-        session = self._connect()
-        key, timeout = self._key, (min(CONNECT, self._timeout), FIRST * self._timeout + CONNECT)
-        for _ in range(REDIRECTS):
-            response = session.post(
-                url, data=data, auth=_Bearer(key), stream=True, timeout=timeout, allow_redirects=False
-            )
-            target = response.headers.get("location") if 300 <= response.status_code < 400 else None
-            if not target:
-                break
-            response.close()
-            target = urljoin(url, target)
-            if not _same_host(url, target):
-                key = ""
-            url = target
-        return response
+    def _post(self, url: str, data: bytes, connected: Connected) -> Response:
+        from . import adapter  # and with it requests, which takes longer to load than all the rest
 
-    def _connect(self) -> Session:
         with self._lock:
-            if self._session is None:
-                from requests import Session
-                from requests.adapters import HTTPAdapter
-
-                session = Session()
-                session.headers.update(
-                    {
-                        "User-Agent": f"agentkit/{__version__}",
-                        "Content-Type": "application/json",
-                        "Accept": "text/event-stream, application/json",
-                        "Accept-Encoding": "identity",  # compressed streams arrive in bursts
-                    }
-                )
-                if self._direct:
-                    session.trust_env = False
-                for scheme in ("http://", "https://"):
-                    session.mount(scheme, HTTPAdapter(pool_maxsize=32))
-                self._session = session
-            return self._session
+            self._session = self._session or adapter.session(self._direct)
+        timeout = min(CONNECT, self._timeout), FIRST * self._timeout + CONNECT
+        return adapter.post(self._session, url, self._key, data, timeout, connected)
 
     def _too_slow(self, seconds: float) -> LLMError:
         host = urlsplit(self._urls[0]).netloc
@@ -187,22 +178,12 @@ class Client:
 
     def _without_key(self, error: LLMError) -> LLMError:
         """Servers like to quote the key they were given."""
-        if not self._key or self._key not in error.message + error.detail:
+        if len(self._key) < SHORTEST_KEY or self._key not in error.message + error.detail:
             return error
         message, detail = (text.replace(self._key, "[key]") for text in (error.message, error.detail))
-        return LLMError(error.category, message, status=error.status, retry_after=error.retry_after, detail=detail)
-
-
-class _Bearer:
-    """The key as requests wants it: given as `auth`, it also keeps requests from looking into ~/.netrc."""
-
-    def __init__(self, key: str) -> None:
-        self._key = key
-
-    def __call__(self, request: PreparedRequest) -> PreparedRequest:
-        if self._key:
-            request.headers["Authorization"] = f"Bearer {self._key}"
-        return request
+        return LLMError(
+            error.category, message[:300], status=error.status, retry_after=error.retry_after, detail=detail
+        )
 
 
 def endpoints(base_url: str) -> list[str]:
@@ -214,19 +195,6 @@ def endpoints(base_url: str) -> list[str]:
     if not re.search(r"/v\d", urlsplit(base).path):
         urls.append(f"{base}/v1/chat/completions")
     return urls if urlsplit(base).path else urls[::-1]
-
-
-def _same_host(url: str, target: str) -> bool:
-    """Same host and port over the same scheme, or the step from http to https."""
-    a, b = urlsplit(url), urlsplit(target)
-    ports = {"http": 80, "https": 443}
-    if a.hostname == b.hostname and (a.scheme, b.scheme) == ("http", "https"):
-        return a.port in (None, 80) and b.port in (None, 443)
-    return (a.scheme, a.hostname, a.port or ports.get(a.scheme)) == (
-        b.scheme,
-        b.hostname,
-        b.port or ports.get(b.scheme),
-    )
 
 
 def _refused_field(error: LLMError, body: Mapping[str, Any]) -> str | None:

@@ -55,8 +55,8 @@ class Commands:
     def _nearest(self, name: str) -> str:
         from difflib import get_close_matches
 
-        near = get_close_matches(name.casefold(), self.table, cutoff=0.5) or list(self.table)
-        return f"The nearest: {', '.join('/' + each for each in near[:4])}. "
+        near = get_close_matches(name.casefold(), self.table, cutoff=0.5)
+        return f"The nearest: {', '.join('/' + each for each in near)}. " if near else "/help lists what there is. "
 
 
 def is_command(text: str) -> bool:

@@ -1,12 +1,13 @@
 """One HTTP request and its answer, kept to a deadline and ready to be dropped at any moment.
 
-A blocked socket cannot be woken from Python while it connects or waits for headers, and a read timeout does not see a
-server that sends nothing but keep-alives. So the request is made in a daemon thread, while the lane waits on a queue;
-once there is an answer the lane reads it, and the thread watches the clock and shuts the socket down when time is up.
+A blocked socket cannot be woken from Python while it connects, and a read timeout does not see a server that sends
+nothing but keep-alives. So the request is made in a daemon thread, while the lane waits on a queue; once there is an
+answer the lane reads it, and the thread watches the clock and shuts the socket down when time is up.
 """
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -17,19 +18,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from requests import Response
 
+Connected = Callable[[socket.socket], None]
+
 
 class Exchange:
-    """send: makes the request and returns the answer, its body unread; patience: seconds until the first piece."""
+    """send: makes the request and returns the answer, its body unread; what it is given takes the socket meanwhile.
+    patience: seconds until the first piece.
 
-    def __init__(self, send: Callable[[], Response], patience: float) -> None:
+    `expired`: time was up; `broken`: what ended the body before its end. Both are written by the one who ends the
+    exchange and read by the lane after that.
+    """
+
+    def __init__(self, send: Callable[[Connected], Response], patience: float) -> None:
         self._send = send
-        self._deadline = time.monotonic() + patience
+        self._deadline = time.monotonic() + patience  # moved by the lane; the watcher looks again when it wakes
         self._arrived: SimpleQueue[Response | Exception | None] = SimpleQueue()
-        # Serialises the fields below between the lane, the watching thread and whoever cancels.
+        # Serialises the three fields below between the lane, the watching thread and whoever drops it.
         self._changed = threading.Condition()
+        self._socket: socket.socket | None = None
         self._response: Response | None = None
         self._over = False
-        self._read_errors: tuple[type[Exception], ...] = ()
         self.expired = False
         self.broken: Exception | None = None
         threading.Thread(target=self._watch, name="http", daemon=True).start()
@@ -54,14 +62,13 @@ class Exchange:
     def patience(self, seconds: float) -> None:
         """From now on the next piece may take this long."""
         deadline = time.monotonic() + seconds
-        sooner = deadline < self._deadline
-        self._deadline = deadline
+        sooner, self._deadline = deadline < self._deadline, deadline
         if sooner:
             with self._changed:
                 self._changed.notify()
 
     def drop(self) -> None:
-        """Stop waiting and reading, from any thread: a read in progress ends at once."""
+        """Stop waiting and reading, from any thread: what blocks ends at once, and the server sees us gone."""
         self._arrived.put(None)
         with self._changed:
             self._over = True
@@ -76,21 +83,21 @@ class Exchange:
             if self._response is not None:
                 self._response.close()
 
+    def _connected(self, sock: socket.socket) -> None:
+        with self._changed:
+            self._socket = sock
+            if self._over:
+                self._shut_down()
+
     def _watch(self) -> None:
         try:
-            response = self._send()
+            response = self._send(self._connected)
         except Exception as error:  # the top of this thread: the lane decides what it means
             self._arrived.put(error)
             return
-        from http.client import HTTPException
-
-        from urllib3.exceptions import HTTPError
-
-        # A read that is shut down under way may also raise the latter three, from inside urllib3 and ssl.
-        self._read_errors = (HTTPError, HTTPException, OSError, ValueError, RuntimeError, AttributeError)
+        self._read, self._read_end, self._read_errors = _readers(response)
         with self._changed:
             self._response = response
-            self._read, self._read_end = _readers(response)
             if self._over:  # nobody waits any more
                 response.close()
                 return
@@ -105,21 +112,31 @@ class Exchange:
 
     def _shut_down(self) -> None:
         """Wake a read. `close` would wait for it, so the socket itself is shut (urllib3 ≥ 2.3)."""
-        if self._response is not None:
-            try:
+        try:
+            if self._response is not None:
                 self._response.raw.shutdown()
-            except (OSError, RuntimeError, ValueError):
-                pass  # read to its end, or closed, meanwhile
+            elif self._socket is not None:
+                self._socket.shutdown(socket.SHUT_RDWR)
+        except (OSError, RuntimeError, ValueError):
+            pass  # read to its end, or closed, meanwhile
 
 
-def _readers(response: Response) -> tuple[Callable[[int], bytes], Callable[[], bytes]]:
-    """How to read a body piece by piece, and what to do at its end.
+def _readers(
+    response: Response,
+) -> tuple[Callable[[int], bytes], Callable[[], bytes], tuple[type[Exception], ...]]:
+    """How to read a body piece by piece, what to do at its end, and what both may raise.
 
     For each chunk of a chunked body urllib3 adds its own layers to those of http.client, which triples what a piece
     costs: such a body is read from http.client's response, which requests itself also reaches for by this name. The
     last read goes through urllib3 even so: it gives the connection back.
     """
+    from http.client import HTTPException
+
+    from urllib3.exceptions import HTTPError
+
+    # A read that is shut down under way may also raise the latter three, from inside urllib3 and ssl.
+    errors = (HTTPError, HTTPException, OSError, ValueError, RuntimeError, AttributeError)
     raw: Any = response.raw
     if raw.chunked and "content-encoding" not in response.headers:
-        return raw._original_response.read1, partial(raw.read1, 65536, decode_content=False)
-    return partial(raw.read1, decode_content=True), bytes
+        return raw._original_response.read1, partial(raw.read1, 65536, decode_content=False), errors
+    return partial(raw.read1, decode_content=True), bytes, errors

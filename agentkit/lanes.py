@@ -41,12 +41,17 @@ class Lane:
         return self._running is not None or bool(self._jobs)
 
     def put(self, work: Work) -> None:
-        """Work that somebody waits for: in order, before background work, which it interrupts."""
+        """Work that somebody waits for: in order, before background work, which it interrupts.
+
+        Raises RuntimeError where the system has no thread for it.
+        """
         job = _Job(work, False, Cancel())
         with self._lanes.lock:
             first = next((at for at, each in enumerate(self._jobs) if each.background), len(self._jobs))
             self._jobs.insert(first, job)
             running = self._running
+            if self._lanes.stopping:
+                job.cancel.set()  # it still runs, and so comes to an end that somebody hears of
             self._lanes.ready(self)
         if running is not None and running.background:
             running.cancel.set()
@@ -54,7 +59,7 @@ class Lane:
     def offer(self, work: Work) -> bool:
         """Work that nobody waits for: taken only when the lane is idle; was it taken?"""
         with self._lanes.lock:
-            if self.busy:
+            if self.busy or self._lanes.stopping:
                 return False
             self._jobs.append(_Job(work, True, Cancel()))
             self._lanes.ready(self)
@@ -79,7 +84,7 @@ class Lane:
             job.work(job.cancel)
         except Cancelled:
             pass
-        except Exception:  # the top of this thread
+        except BaseException:  # the top of this thread: even an exit must not take the lane with it
             log.exception("work failed in a lane")
         finally:
             with self._lanes.lock:
@@ -97,7 +102,7 @@ class Lanes:
         self._ready: deque[Lane] = deque()  # lanes with work that no worker holds, longest waiting first
         self._held: set[Lane] = set()  # lanes in _ready, or in a worker's hands
         self._workers: set[threading.Thread] = set()
-        self._stopping = False
+        self.stopping = False
 
     def get(self, key: str) -> Lane:
         """The lane of a session, made on first use."""
@@ -107,23 +112,32 @@ class Lanes:
     def ready(self, lane: Lane) -> None:
         """The lane has work. Called with the lock held."""
         assert self.lock.locked()
-        if lane in self._held or self._stopping:
+        if lane in self._held:
             return
-        self._held.add(lane)
-        self._ready.append(lane)
         if len(self._workers) < self._limit:
             worker = threading.Thread(target=self._work, name="lane", daemon=True)
-            self._workers.add(worker)
-            worker.start()
+            try:
+                worker.start()
+            except RuntimeError:  # no thread to be had; those there are get to it
+                if not self._workers:
+                    lane._jobs.pop()
+                    raise
+            else:
+                self._workers.add(worker)
+        self._held.add(lane)
+        self._ready.append(lane)
 
     def stop(self, timeout: float) -> bool:
-        """Take no more work, interrupt what runs and wait for it, in seconds; has everything ended?"""
+        """Interrupt what runs and what waits, and wait for its end, in seconds; has everything ended?
+
+        What is put later is interrupted before it begins.
+        """
         with self.lock:
-            self._stopping = True
-            self._ready.clear()
-            lanes, workers = list(self._lanes.values()), list(self._workers)
-        for lane in lanes:
-            lane.interrupt()
+            self.stopping = True
+            jobs = [job for lane in self._lanes.values() for job in (lane._running, *lane._jobs) if job]
+            workers = list(self._workers)
+        for job in jobs:
+            job.cancel.set()
         deadline = time.monotonic() + timeout
         for worker in workers:
             worker.join(max(0.0, deadline - time.monotonic()))
@@ -138,7 +152,7 @@ class Lanes:
                 lane = self._ready.popleft()
             lane._step()
             with self.lock:
-                if lane.busy and not self._stopping:
+                if lane.busy:
                     self._ready.append(lane)
                 else:
                     self._held.discard(lane)

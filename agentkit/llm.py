@@ -45,6 +45,8 @@ class LLMCall(Node):
             stream.close()
         if reply.finish_reason == "length":
             yield Notice('The reply reached the output limit and breaks off: say "go on", or raise max_tokens.', "warn")
+        elif not reply.text and not reply.calls:
+            yield Notice("The model's reply was empty. Say it again, or in other words.", "warn")
         return reply
 
     def post(self, store: Store, inputs: Any, result: Reply) -> Reply:

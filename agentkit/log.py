@@ -11,6 +11,7 @@ from pathlib import Path
 
 log = logging.getLogger("agentkit")
 
+SHORTEST_KEY = 6  # what is shorter is made up for a server that needs none, and may be part of any word
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 
 
@@ -56,7 +57,7 @@ class _File(RotatingFileHandler):
 class _Redacted(logging.Formatter):
     def __init__(self, secrets: Sequence[str]) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
-        self._secrets = [secret for secret in secrets if secret]
+        self._secrets = [secret for secret in secrets if len(secret) >= SHORTEST_KEY]
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .cancel import Cancel
-from .events import Answer, Ask, Event, Notice
+from .events import Answer, Ask, Event, Notice, ToolFinished
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def drive(steps: Generator[Event, Any, Any], run: Run) -> Any:
         event = next(steps)
         while True:
             try:
-                if not isinstance(event, Notice):  # a notice may say what cancelled work has left behind
+                if not isinstance(event, (Notice, ToolFinished)):  # these say what became of cancelled work
                     run.cancel.check()
                 if isinstance(event, Ask):
                     answer: Answer | None = run.ask(event)

@@ -1,4 +1,4 @@
-"""What the model can call: a typed function with a docstring, its schema derived from the signature; and UseTool.
+"""What the model can call: a typed function with a docstring, its schema derived from the signature.
 
     @tool
     def count_words(path: str) -> str:
@@ -13,28 +13,14 @@ from __future__ import annotations
 
 import inspect
 import json
-import logging
-import threading
-import time
 import types
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints, overload
 
-from .approval import Approvals, Asker
 from .cancel import Cancel
-from .errors import Cancelled, ToolError
-from .events import Ask, Event, Notice, ToolFinished, ToolStarted
-from .files import real_path
-from .node import Node
-from .store import Store
-from .wire import Call
-
-log = logging.getLogger("agentkit")
-
-GRACE = 0.15  # seconds that a cancelled tool has to say what it did, before it is left behind
+from .errors import ToolError
 
 
 @dataclass(frozen=True)
@@ -84,8 +70,8 @@ class Tool:
         Small models send "3" for 3 and "true" for true: taken as meant.
         """
         try:
-            given = json.loads(text) if text.strip() else {}
-        except ValueError as error:
+            given = json.loads(text, parse_constant=_no_number) if text.strip() else {}
+        except (ValueError, RecursionError) as error:
             raise ToolError(f"the arguments are not valid JSON ({error}): {text[:200]}") from None
         if not isinstance(given, dict):
             raise ToolError(f"the arguments must be a JSON object, not {text[:200]}")
@@ -173,6 +159,11 @@ _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
+def _no_number(name: str) -> None:
+    """NaN and Infinity, which Python reads but no other program does."""
+    raise ValueError(f"{name} is no JSON")
+
+
 def _coerced(name: str, value: Any, schema: Mapping[str, Any]) -> Any:
     kind = schema["type"]
     if kind == "integer" and isinstance(value, float) and value.is_integer():
@@ -180,7 +171,7 @@ def _coerced(name: str, value: Any, schema: Mapping[str, Any]) -> Any:
     elif kind in ("integer", "number", "boolean", "array", "object") and isinstance(value, str):
         try:
             value = json.loads(value.strip().lower() if kind == "boolean" else value)
-        except ValueError:
+        except (ValueError, RecursionError):
             pass
     elif kind == "string" and isinstance(value, (int, float)) and not isinstance(value, bool):
         value = str(value)
@@ -191,151 +182,7 @@ def _coerced(name: str, value: Any, schema: Mapping[str, Any]) -> Any:
     return value
 
 
-@dataclass(frozen=True)
-class Toolbox:
-    """The tools of an agent, who allows them, and where they work."""
-
-    tools: Mapping[str, Tool]
-    approvals: Approvals
-    scope: Scope
-
-    @property
-    def schemas(self) -> list[dict[str, Any]]:
-        return [each.schema for each in self.tools.values()]
-
-    def batches(self, calls: Sequence[Call]) -> list[list[Call]]:
-        """The calls in their order; neighbours that only read come together, to run side by side."""
-        batches: list[list[Call]] = []
-        for call in calls:
-            if batches and self._only_reads(call) and self._only_reads(batches[-1][-1]):
-                batches[-1].append(call)
-            else:
-                batches.append([call])
-        return batches
-
-    def _only_reads(self, call: Call) -> bool:
-        found = self.tools.get(call.name)
-        return found is not None and found.read_only and not found.asks
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    ok: bool
-    text: str
-    seconds: float = 0.0
-
-
-class UseTool(Node):
-    """One call, or neighbouring calls that only read: each leaves exactly one result, errors and refusals included."""
-
-    def __init__(self, calls: Sequence[Call], toolbox: Toolbox) -> None:
-        self.calls, self.toolbox = calls, toolbox
-
-    def prep(self, store: Store) -> tuple[Asker, Scope]:
-        who = Asker(store.state.session, store.state.channel, store.state.peer)
-        return who, replace(self.toolbox.scope, cancel=store.run.cancel)
-
-    def exec(self, inputs: tuple[Asker, Scope]) -> Generator[Event, Any, list[tuple[Call, _Outcome]]]:
-        """Interrupted, it returns the results there are."""
-        who, scope = inputs
-        waiting: list[tuple[Call, SimpleQueue[_Outcome | None]]] = []
-        finished: list[tuple[Call, _Outcome]] = []
-        try:
-            for call in self.calls:
-                waiting.append((call, (yield from self._start(call, who, scope))))
-            for call, box in waiting:
-                outcome = yield from self._wait(call, box, scope.cancel, finished)
-                yield ToolFinished(call.id, call.name, outcome.ok, outcome.text, outcome.seconds)
-        except Cancelled:
-            pass
-        return finished
-
-    def post(self, store: Store, inputs: Any, result: list[tuple[Call, _Outcome]]) -> None:
-        for call, outcome in result:
-            text = outcome.text if outcome.ok else f"error: {outcome.text}"
-            store.append({"role": "tool", "tool_call_id": call.id, "content": text or "(no output)"})
-
-    def _start(self, call: Call, who: Asker, scope: Scope) -> Generator[Event, Any, SimpleQueue[_Outcome | None]]:
-        """Check the call, have it allowed where that is due, and set it going; its outcome comes out of the queue."""
-        box: SimpleQueue[_Outcome | None] = SimpleQueue()
-        found = self.toolbox.tools.get(call.name)
-        try:
-            if found is None:
-                raise ToolError(f"there is no tool {call.name!r}; there are {', '.join(self.toolbox.tools)}")
-            arguments = found.arguments(call.arguments)
-        except ToolError as error:
-            yield ToolStarted(call.id, call.name, {})
-            box.put(_Outcome(False, str(error)))
-            return box
-        yield ToolStarted(call.id, call.name, arguments)
-        if refusal := (yield from self._approve(found, arguments, who, scope)):
-            box.put(_Outcome(False, refusal))
-            return box
-        target = threading.Thread(
-            target=lambda: box.put(_outcome(found, arguments, scope)), name=f"tool {found.name}", daemon=True
-        )
-        target.start()
-        return box
-
-    def _approve(self, found: Tool, arguments: dict[str, Any], who: Asker, scope: Scope) -> Generator[Event, Any, str]:
-        """Why the call may not run; empty: it may."""
-        if not found.asks:
-            return ""
-        path = arguments.get("path")
-        try:
-            target = real_path(path, scope.roots) if isinstance(path, str) else None
-            if not self.toolbox.approvals.due(who, found.name, target):
-                return ""
-            shown = found.preview(**arguments, **_given(found.preview, scope)) if found.preview else _plain(arguments)
-        except ToolError as error:
-            return str(error)  # it would fail: nothing to ask about
-        answer = yield Ask(found.name, shown)
-        if answer.decision == "deny":
-            return "the user refused this call" + (f": {answer.reason}" if answer.reason else "")
-        return ""
-
-    def _wait(
-        self,
-        call: Call,
-        box: SimpleQueue[_Outcome | None],
-        cancel: Cancel,
-        finished: list[tuple[Call, _Outcome]],
-    ) -> Generator[Event, Any, _Outcome]:
-        with cancel.on_set(lambda: box.put(None)):
-            outcome = box.get()
-        if outcome is None:
-            try:
-                outcome = box.get(timeout=GRACE)
-            except Empty:
-                yield Notice(f"{call.name} does not stop by itself: it was left behind, what it returns is dropped.")
-                raise Cancelled from None
-            finished.append((call, outcome or _Outcome(False, "interrupted")))
-            raise Cancelled
-        finished.append((call, outcome))
-        return outcome
-
-
-def _outcome(found: Tool, arguments: dict[str, Any], scope: Scope) -> _Outcome:
-    """Call the function, in a thread of its own; whatever it does, there is one outcome."""
-    started = time.monotonic()
-    try:
-        value = found.function(**arguments, **_given(found.function, scope))
-        ok, text = True, value if isinstance(value, str) else "" if value is None else json.dumps(value, default=str)
-    except ToolError as error:
-        ok, text = False, str(error)
-    except Cancelled:
-        ok, text = False, "interrupted"
-    except BaseException as error:  # a tool's SystemExit must not end the lane that waits for it
-        log.debug("%s failed", found.name, exc_info=True)
-        ok, text = False, f"{type(error).__name__}: {error}"
-    return _Outcome(ok, text.encode("utf-8", "replace").decode(), round(time.monotonic() - started, 3))
-
-
-def _given(function: Callable[..., Any], scope: Scope) -> dict[str, Scope]:
-    """The parameters that are not the model's."""
+def given(function: Callable[..., Any], scope: Scope) -> dict[str, Scope]:
+    """The parameters that are not the model's to fill."""
     hints = get_type_hints(function)
     return {name: scope for name, hint in hints.items() if hint is Scope and name != "return"}
-
-
-def _plain(arguments: Mapping[str, Any]) -> str:
-    return "\n".join(f"{name}: {value}" for name, value in arguments.items())

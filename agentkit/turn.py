@@ -10,8 +10,8 @@ from .calls import Call
 from .errors import Cancelled, LLMError
 from .events import Done, Error, Event, Interrupted, Notice, TurnStarted
 from .node import Flow, Node
-from .store import INTERRUPTED, Store
-from .toolbox import Toolbox, UseTool
+from .store import INTERRUPTED, Message, Store
+from .usetool import Toolbox, UseTool
 from .wire import Reply
 
 log = logging.getLogger("agentkit")
@@ -39,16 +39,16 @@ class Turn(Flow):
             if not reply.calls:
                 return reply
             for calls in self.toolbox.batches(reply.calls):
-                if repeats.count(calls) >= SAME_CALL:
+                if stuck := repeats.stuck(calls):
                     return self._stop(
-                        store, reply, f"{calls[-1].name} was called {SAME_CALL} times with the same arguments"
+                        store, reply, f"{stuck.name} was called {SAME_CALL} times with the same arguments"
                     )
                 UseTool(calls, self.toolbox).run(store)
         return self._stop(store, reply, f"the turn took {self.max_calls} model calls (MAX_MODEL_CALLS)")
 
     def run(self, store: Store) -> Event:
         """Whatever happens, the conversation is left fit for the next request, and one event ends the turn."""
-        started, closing = time.monotonic(), INTERRUPTED
+        started, closing, before = time.monotonic(), INTERRUPTED, len(store.context.messages)
         ending: Event
         try:
             reply: Reply = super().run(store)
@@ -58,7 +58,7 @@ class Turn(Flow):
             log.info("no answer: %s, status %s: %s", error.category, error.status, error.detail)
             ending = Error(error.category, error.message, error.retry_after)
         except Cancelled:
-            ending = Interrupted(_said(store))
+            ending = Interrupted(_said(store.context.messages[before:]))
         except Exception as error:  # a bug of ours, or of a node somebody added: the session goes on
             closing = "[no answer: unknown]"
             log.error("the turn failed: %s", error, exc_info=log.isEnabledFor(logging.DEBUG))
@@ -77,22 +77,22 @@ class Turn(Flow):
 
 
 class Repeats:
-    """How often in a row the same call with the same arguments has come."""
+    """The row of equal calls that a turn has come to."""
 
     def __init__(self) -> None:
         self._last: tuple[str, str] | None = None
         self._times = 0
 
-    def count(self, calls: Sequence[Call]) -> int:
-        """The longest row that these calls make, with those counted before."""
-        longest = 0
+    def stuck(self, calls: Sequence[Call]) -> Call | None:
+        """Count these too; the call that has now come SAME_CALL times in a row, with the same arguments."""
         for call in calls:
             same = (call.name, call.arguments) == self._last
             self._last, self._times = (call.name, call.arguments), self._times + 1 if same else 1
-            longest = max(longest, self._times)
-        return longest
+            if self._times >= SAME_CALL:
+                return call
+        return None
 
 
-def _said(store: Store) -> str:
-    last = store.context.messages[-1] if store.context.messages else {}
-    return str(last.get("content") or "") if last.get("interrupted") else ""
+def _said(messages: Sequence[Message]) -> str:
+    """The last words of the assistant among them."""
+    return next((str(each["content"] or "") for each in reversed(messages) if each["role"] == "assistant"), "")

@@ -24,6 +24,28 @@ __all__ = ["Call", "Parser", "Reply", "assistant", "encode", "request"]
 
 LIMIT = 64 << 20  # bytes of one line, or of a body that is not a stream: no honest answer is that long
 
+# Finish reasons that say the reply broke off, and what that is; servers invent them freely.
+BROKEN_OFF = {
+    "error": "server_error",
+    "model_error": "server_error",
+    "insufficient_system_resource": "overloaded",
+    "overloaded": "overloaded",
+    "engine_overloaded": "overloaded",
+    "timeout": "timeout",
+    "network_error": "network",
+    "abort": "network",
+    "aborted": "network",
+    "cancelled": "network",
+    "canceled": "network",
+    "content_filter": "content_filter",
+    "content_filtered": "content_filter",
+    "sensitive": "content_filter",
+    "safety": "content_filter",
+    "recitation": "content_filter",
+    "prohibited_content": "content_filter",
+    "blocklist": "content_filter",
+}
+
 THINKING_FIELDS = ("reasoning_content", "reasoning")
 
 
@@ -151,18 +173,23 @@ class Parser:
                 self._blank_line()
         return self._events() if self._new else []
 
-    def close(self) -> Reply:
-        """The bytes have ended: the Reply, or LLMError where it is not whole."""
+    def end(self) -> list[Event]:
+        """The bytes have ended: the events that were held back until now."""
         if not self.done and self._rest:
             self._line(b"".join(self._rest).decode("utf-8", "replace"))
+            self._rest.clear()
         if not self.done and self._open:
             self._close_open(at_end=True)
+        self._new += self._tags.finish()
+        return self._events()
+
+    def close(self) -> Reply:
+        """The bytes have ended: the Reply, or LLMError where it is not whole."""
+        self.end()
         if self._error:
             raise self._error
         if not self._done and not self._finish_reason:
             raise self._cut()
-        self._new += self._tags.finish()
-        self._events()
         calls = self._calls.finish()
         reason = self._finish_reason
         if calls and reason in ("", "stop", "function_call"):
@@ -263,7 +290,7 @@ class Parser:
         if isinstance(choices, list):
             for choice in choices:
                 if isinstance(choice, dict) and choice.get("index") in (0, None):
-                    self._choice(choice)
+                    self._choice(choice, whole=value.get("object") != "chat.completion.chunk")
         if usage := value.get("usage"):
             self._take_usage(usage)
         elif "x_groq" in value and isinstance(groq := value["x_groq"], dict):
@@ -271,9 +298,10 @@ class Parser:
         if value.get("error") or self._event_name == "error" or (not choices and _says_error(value)):
             self._fail(classify(None, {}, json.dumps(value)))
 
-    def _choice(self, choice: dict[str, Any]) -> None:
-        whole = choice.get("message")
-        delta = choice.get("delta") or whole
+    def _choice(self, choice: dict[str, Any], whole: bool) -> None:
+        """A piece of the reply; or, in `message`, all of it, which counts only where no pieces came before."""
+        message = choice.get("message")
+        delta = choice.get("delta") or (message if not self.pieces else None)
         if isinstance(delta, dict):
             content = delta.get("content")
             if content:
@@ -286,6 +314,7 @@ class Parser:
                     self._new.append((Thinking, thought))
                     break
             if isinstance(refusal := delta.get("refusal"), str) and refusal:
+                self.pieces += 1
                 self._content(refusal)
             if calls := delta.get("tool_calls"):
                 for fragment in calls if isinstance(calls, list) else ():
@@ -293,20 +322,22 @@ class Parser:
                         self.pieces += 1
                         self._calls.add(fragment)
             elif isinstance(legacy := delta.get("function_call"), dict):
+                self.pieces += 1
                 self._calls.add({"index": 0, "function": legacy})
         if usage := choice.get("usage"):
             self._take_usage(usage)
-        reason = choice.get("finish_reason") or (whole and "stop")
+        reason = choice.get("finish_reason") or ("stop" if message and whole else None)
         if isinstance(reason, str):
             self._finish(reason)
 
     def _finish(self, reason: str) -> None:
-        if reason == "content_filter":
+        category = BROKEN_OFF.get(reason.lower())
+        if category == "content_filter":
             cure = "Say it in other words, or use another model."
-            self._fail(LLMError("content_filter", f"The provider's content filter stopped the answer. {cure}"))
-        elif reason == "error":
-            self._fail(LLMError("server_error", "The server broke the reply off; nothing of it was kept. Try again."))
-        elif reason:
+            self._fail(LLMError(category, f"The provider's content filter stopped the answer. {cure}"))
+        elif category:
+            self._fail(LLMError(category, f"The server broke the reply off ({reason}); nothing was kept. Try again."))
+        else:
             self._finish_reason = reason
 
     def _content(self, content: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import get_data
@@ -9,6 +11,7 @@ from pkgutil import get_data
 from .errors import SettingsError
 
 SAMPLE = "assistant"
+LONGEST = 1 << 20  # bytes of an agent's file
 
 
 def folder(given: Path | None, cwd: Path) -> Path:
@@ -25,7 +28,7 @@ def folder(given: Path | None, cwd: Path) -> Path:
             [f"WORKSPACE_DIR: {given.parent} does not exist. Make it, or name another folder."]
         ) from None
     except OSError as error:
-        if not given.is_dir():
+        if not os.path.isdir(given):
             why = error.strerror or str(error)
             raise SettingsError([f"WORKSPACE_DIR: {given} cannot be a folder ({why}). Name another one."]) from None
     return given
@@ -42,9 +45,17 @@ class Agent:
 def agent(workspace: Path, id: str = SAMPLE) -> Agent:
     """The agent of that id; the sample one where the workspace has none that can be read."""
     try:
-        return Agent(id, (workspace / ".agents" / id / "AGENT.md").read_text("utf-8-sig"))
+        return Agent(id, _text(workspace / ".agents" / id / "AGENT.md"))
     except (OSError, ValueError):
         return Agent(SAMPLE, sample(f".agents/{SAMPLE}/AGENT.md").decode())
+
+
+def _text(path: Path) -> str:
+    """The text of a file, if it is one: a FIFO in its place must not make anybody wait."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(f"{path} is not a regular file")
+        return file.read(LONGEST).decode("utf-8-sig")
 
 
 def sample(path: str) -> bytes:

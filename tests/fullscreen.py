@@ -30,7 +30,7 @@ class Display(pyte.Screen):
         super().draw(self.last * (count or 1))
 
     def scroll_up(self, count: int = 1) -> None:
-        top, bottom = self.margins or (0, self.lines - 1)
+        _, bottom = self.margins or (0, self.lines - 1)
         kept = self.cursor.y
         for _ in range(count or 1):
             self.cursor.y = bottom

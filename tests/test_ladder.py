@@ -11,11 +11,11 @@ PACKAGE = Path(__file__).parent.parent / "agentkit"
 LADDER = """
  0  __init__ errors
  1  cancel events printable dotenv values
- 2  files channel node calls thinking demo/ diagnosis/ lanes log
- 3  command settings store workspace prompt exchange
- 4  wire approval
- 5  client toolbox
- 6  llm tools/
+ 2  files channel node calls thinking demo/ diagnosis/ lanes log exchange adapter
+ 3  command settings store workspace prompt toolbox
+ 4  wire approval tools/
+ 5  client usetool
+ 6  llm
  7  turn
  8  session
  9  channels/

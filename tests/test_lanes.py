@@ -138,6 +138,36 @@ def test_stopping_interrupts_and_waits() -> None:
     lanes.get("a").put(long)
     assert started.wait(WAIT)
     assert lanes.stop(WAIT)
-    ran = threading.Event()
+    cancelled: list[bool] = []
+    late = threading.Event()
+    lanes.get("a").put(lambda cancel: (cancelled.append(cancel.is_set), late.set()))
+    assert late.wait(WAIT) and cancelled == [True]
+    assert not lanes.get("a").offer(lambda cancel: None)
+
+
+def test_work_that_waits_when_everything_stops_is_told_so() -> None:
+    lanes, started, told = Lanes(), threading.Event(), threading.Event()
+
+    def long(cancel: Cancel) -> None:
+        stopped = threading.Event()
+        with cancel.on_set(stopped.set):
+            started.set()
+            stopped.wait(WAIT)
+
+    lanes.get("a").put(long)
+    lanes.get("a").put(lambda cancel: told.set() if cancel.is_set else None)
+    assert started.wait(WAIT)
+    assert lanes.stop(WAIT)
+    assert told.is_set()
+
+
+def test_work_that_exits_does_not_end_its_lane() -> None:
+    lanes, ran = Lanes(limit=1), threading.Event()
+
+    def leaves(cancel: Cancel) -> None:
+        raise SystemExit(3)
+
+    lanes.get("a").put(leaves)
+    lanes.get("b").put(leaves)
     lanes.get("a").put(lambda cancel: ran.set())
-    assert not ran.wait(0.05)
+    assert ran.wait(WAIT)

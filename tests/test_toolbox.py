@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import pytest
-from agentkit.toolbox import Scope
 
 from agentkit import tool
+from agentkit.toolbox import Scope
 
 
 def test_a_tool_is_a_typed_function_with_a_docstring() -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agentkit.toolbox import Scope, Tool, Toolbox
 
 from agentkit import Store, Turn, tool
 from agentkit.approval import Approvals, Asker
@@ -32,7 +31,9 @@ from agentkit.events import (
 from agentkit.llm import LLMCall
 from agentkit.node import Run
 from agentkit.store import Context, State
+from agentkit.toolbox import Scope, Tool
 from agentkit.tools import TOOLS
+from agentkit.usetool import Toolbox
 
 from .loopback import Loopback, Response, call_stream, event, json_error, text_stream
 
@@ -183,7 +184,7 @@ def test_no_answer_in_time_is_a_refusal() -> None:
     ],
 )
 def test_what_must_be_asked_follows_the_mode(mode: str, name: str, path: str | None, due: bool) -> None:
-    assert Approvals(mode).due(Asker("s", "c", "p"), name, path) is due
+    assert Approvals(mode).due(Asker("s", "c", "p"), name, lambda: path) is due
 
 
 def test_a_link_to_a_steering_file_asks_in_auto_mode_too(tmp_path: Path) -> None:

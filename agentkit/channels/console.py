@@ -1,6 +1,7 @@
 """The terminal or the pipes a program was started with: what plain and JSON output have in common.
 
-The main thread owns stdin and stdout and waits for input and its mailbox; other threads only put events into that.
+The main thread owns stdin, stdout and stderr. It waits for input, its mailbox and signals at once, and writes only as
+much as the other end takes, so that nobody who stops reading can keep it from ending.
 """
 
 from __future__ import annotations
@@ -16,15 +17,20 @@ from typing import TextIO
 
 from ..channel import AnswerAsk, Dispatch
 from ..command import Commands
-from ..events import ENDINGS, Answer, Ask, Decision, Error, Event, Inbound, Notice
+from ..events import ENDINGS, Answer, Ask, Decision, Error, Event, Inbound, Notice, Text
 from ..printable import printable
-from .mailbox import Mailbox
+from .mailbox import Mailbox, Signals
 
 DECISIONS: dict[str, Decision] = {
     "y": "allow", "yes": "allow", "a": "always", "always": "always", "n": "deny", "no": "deny",
 }  # fmt: skip
 
 LAST_WORDS = 2.0  # seconds an interrupted turn has to end before the program leaves without it
+TERMINAL_LINE = 4095  # bytes of a line that a terminal passes on; it drops what is typed beyond
+
+
+class _Left(Exception):
+    """It is time to go, whatever was being written."""
 
 
 class Console:
@@ -41,12 +47,9 @@ class Console:
         *,
         decision: Decision | None = None,
         timeout: float | None = None,
-        stdin: TextIO | None = None,
-        stdout: TextIO | None = None,
-        stderr: TextIO | None = None,
     ) -> None:
-        self._in, self._out, self._err = stdin or sys.stdin, stdout or sys.stdout, stderr or sys.stderr
-        self._person = self._in.isatty() and self._err.isatty()
+        self._out, self._err, self._in = sys.stdout, sys.stderr, sys.stdin.fileno()
+        self._person = sys.stdin.isatty() and self._err.isatty()
         self._chat = messages is None and self._person
         self._waiting = deque(messages or ())
         self._ended = messages is not None  # nothing more will be said
@@ -56,10 +59,10 @@ class Console:
         self._deadline = time.monotonic() + timeout if timeout is not None else None
         self._mail = Mailbox()
         self._turn = ""  # the id of the one that runs
+        self._muted = ""  # the id of one that was interrupted: what is still to be said of it is not shown
         self._asks: deque[Ask] = deque()
-        self._line = b""  # what has come of the next one
+        self._line: list[bytes] = []  # what has come of the next one
         self._warned = False  # that leaving now costs something
-        self._left = False
         self._prompted = False
         self._code = 0
 
@@ -83,122 +86,144 @@ class Console:
     def loop(self, commands: Commands, interrupt: Callable[[Inbound], bool]) -> int:
         """Say everything there is to say; returns the exit code."""
         self._commands, self._interrupt = commands, interrupt
-        self._mail.on_signal(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        self._signals = Signals(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         try:
-            for item in self._mail.take():  # said while starting, before there is a prompt
-                self._take(item)
-            while not self._left and (self._turn or self._waiting or not self._ended):
+            while True:
+                self._take_mail()
                 if self._waiting and not self._turn:
                     self._say(self._waiting.popleft())
-                self._wait()
-            for item in self._mail.take():
-                self._take(item)
+                elif self._turn or not self._ended:
+                    self._wait()
+                else:
+                    break
+        except _Left:
+            pass
         except OSError as error:
             self._cannot_write(error)
         return self._code
 
-    def tell(self, text: str) -> None:
+    def write(self, text: str, stream: TextIO | None = None) -> None:
+        """Write to stdout, or to `stream`, as the other end takes it; signals and the time limit still count."""
+        stream = stream or self._out
+        data = text.encode(stream.encoding or "utf-8", "replace")
+        while data:
+            _, ready, _ = select.select([self._signals], [stream], [], self._left())
+            self._take_signals()
+            if ready:
+                try:
+                    data = data[os.write(stream.fileno(), data[: select.PIPE_BUF]) :]
+                except BlockingIOError:
+                    pass
+            self._look_at_the_clock()
+
+    def tell(self, text: str, end: str = "\n") -> None:
         """A line for the person, beside the answer."""
         try:
-            print(printable(text), file=self._err, flush=True)
+            self.write(printable(text) + end, self._err)
         except OSError:
             pass  # nobody is left to read it
 
-    def _say(self, text: str) -> None:
-        inbound = Inbound(text, self.name, self.peer)
-        if not self._commands.is_now(text):
-            self._turn = inbound.turn
-        self._dispatch(inbound)
-
     def _wait(self) -> None:
-        """Take what comes next: events, signals, lines, or the end of the time."""
-        if self._chat and not self._turn and not self._waiting and not self._prompted:
+        """Sleep until something comes: events, signals, lines, or the end of the time."""
+        if self._chat and not self._turn and not self._prompted:
             self._prompt("> ")
-        sources: list[int | Mailbox] = [self._mail]
+        sources: list[int | Mailbox | Signals] = [self._mail, self._signals]
         # A pipe is read when its last line is answered, a terminal at any time: its lines may be answers or commands.
         if (self._asks and self._person) or (not self._ended and (self._chat or not self._turn)):
-            sources.append(self._in.fileno())
-        left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
-        ready, _, _ = select.select(sources, [], [], left)
-        for item in self._mail.take():
-            self._take(item)
-        if self._in.fileno() in ready:
+            sources.append(self._in)
+        ready, _, _ = select.select(sources, [], [], self._left())
+        self._take_signals()
+        self._take_mail()
+        # A question that has come meanwhile has emptied the terminal's line: look again before reading.
+        if self._in in ready and select.select([self._in], [], [], 0)[0]:
             self._read()
-        if self._deadline is not None and time.monotonic() >= self._deadline:
-            self._time_is_up()
+        self._look_at_the_clock()
 
-    def _take(self, item: Event | signal.Signals) -> None:
-        if isinstance(item, signal.Signals):
-            self._signal(item)
+    def _say(self, text: str) -> None:
+        if text.strip() == "/exit":
+            self._leave(sure=True)
             return
-        if self._prompted and self._turn == "":
+        inbound = Inbound(text, self.name, self.peer)
+        if not self._commands.is_now(text):
+            self._turn, self._warned = inbound.turn, False
+        self._dispatch(inbound)
+
+    def _take_mail(self) -> None:
+        for event in self._mail.take():
+            self._take_signals()
+            self._take(event)
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Text) and event.turn == self._muted:
+            return
+        if self._prompted and not self._turn:
             self._prompted = False  # it comes again, below what is shown now
             self.tell("")
-        if isinstance(item, Ask) and self._decision:
-            self._answer(self.peer, item.id, Answer(self._decision))
-        self.render(item)
-        if isinstance(item, Ask) and not self._decision:
-            self._asks.append(item)
+        if isinstance(event, Ask) and self._decision:
+            self._answer(self.peer, event.id, Answer(self._decision))
+        self.render(event)
+        if isinstance(event, Ask) and not self._decision:
+            self._asks.append(event)
             self._show_ask()
-        failed = isinstance(item, Error) or (isinstance(item, Notice) and item.level == "error")
+        failed = isinstance(event, Error) or (isinstance(event, Notice) and event.level == "error")
         if failed and not self._chat:
             self._code = self._code or 1
-        if isinstance(item, ENDINGS):
-            self._prompted = False
-            if item.turn == self._turn:
-                self._turn = ""
-                self._asks.clear()
+        if isinstance(event, ENDINGS) and event.turn == self._turn:
+            self._turn, self._prompted = "", False
+            self._asks.clear()
 
     # -- input
 
     def _read(self) -> None:
         try:
-            data = os.read(self._in.fileno(), 1 << 16)
+            data = os.read(self._in, 1 << 16)
         except OSError:  # the terminal is gone
-            self._left = True
-            return
-        *lines, self._line = (self._line + data).split(b"\n")
+            raise _Left from None
+        *lines, rest = data.split(b"\n")
+        if lines:
+            lines[0] = b"".join((*self._line, lines[0]))
+            self._line.clear()
+        if rest:
+            self._line.append(rest)
         if not data and self._line:
-            lines, self._line = [self._line], b""
+            lines, self._line = [b"".join(self._line)], []
         for line in lines:
-            self._take_line(line.decode("utf-8", "replace").strip("\r"))
+            self._take_line(line)
         if not data:
             self._end_of_input()
 
-    def _take_line(self, line: str) -> None:
-        self._prompted = self._warned = False
-        if not line.strip():
+    def _take_line(self, line: bytes) -> None:
+        self._prompted = False
+        text = line.decode("utf-8", "replace").strip("\r")
+        if self._person and len(line) >= TERMINAL_LINE:
+            self.tell(f"not sent: a terminal cuts lines at {TERMINAL_LINE} bytes. Pipe it: agentkit run - < FILE")
+        elif not text.strip():
             if self._asks:
                 self._show_ask()
         elif self._asks:
             ask = self._asks.popleft()
-            decision = DECISIONS.get(line.strip().casefold())
-            self._answer(self.peer, ask.id, Answer(decision) if decision else Answer("deny", line.strip()))
-        elif line.strip() == "/exit":
+            decision = DECISIONS.get(text.strip().casefold())
+            self._answer(self.peer, ask.id, Answer(decision) if decision else Answer("deny", text.strip()))
+        elif self._chat and text.strip() == "/exit":
             self._leave()
-        elif self._chat and self._commands.is_now(line):
-            self._say(line)
+        elif self._chat and self._commands.is_now(text):
+            self._say(text)
         else:
-            self._waiting.append(line)
+            self._waiting.append(text)
             if self._turn:
                 self.tell("queued")
 
     def _end_of_input(self) -> None:
+        """Ctrl-D, or the end of a pipe."""
         if self._chat:
+            self.tell("")
             self._leave()
+            if self._asks:
+                self._show_ask()
+        elif self._asks:
+            self._answer(self.peer, self._asks.popleft().id, Answer("deny"))
         else:
             self._ended = True
-
-    def _leave(self) -> None:
-        """Leaving during a turn asks once."""
-        if self._turn and not self._warned:
-            self._warned = True
-            self.tell("A turn is running: once more interrupts it and leaves.")
-        elif self._turn:
-            self._ended = True
-            self._stop_turn()
-        else:
-            self._left = True
 
     def _show_ask(self) -> None:
         ask = self._asks[0]
@@ -211,63 +236,73 @@ class Console:
         """What was typed before the question was seen cannot be its answer."""
         import termios
 
-        self._line = b""
+        self._line.clear()
         try:
-            termios.tcflush(self._in.fileno(), termios.TCIFLUSH)
+            termios.tcflush(self._in, termios.TCIFLUSH)
         except termios.error:
             pass
 
     def _prompt(self, text: str) -> None:
         self._prompted = True
-        self._err.write(text)
-        self._err.flush()
+        self.tell(text, end="")
 
     # -- the ends
 
-    def _signal(self, number: signal.Signals) -> None:
-        if number != signal.SIGINT:
-            self._code = 128 + number
-            self._ended = True
-            if self._turn:
-                self._stop_turn()
-            else:
-                self._left = True
-        elif not self._chat:
-            self._left = self._code == 130 or not self._turn
-            self._code, self._ended = 130, True
-            self._stop_turn()
-        elif self._turn:
-            self._stop_turn()
-            self._prompted = False
-        elif self._warned:
-            self._left = True
-        else:
+    def _leave(self, sure: bool = False) -> None:
+        """Leaving during a turn asks once."""
+        if self._turn and not (self._warned or sure):
             self._warned = True
-            self.tell("\nCtrl-C once more, or Ctrl-D, leaves.")
-            self._prompted = False
+            self.tell("A turn is running: once more interrupts it and leaves.")
+            return
+        self._ended = True
+        self._stop_turn()
+
+    def _take_signals(self) -> None:
+        for number in self._signals.take():
+            if number != signal.SIGINT:
+                self._code, self._ended = 128 + number, True
+            elif not self._chat:
+                if self._code == 130:
+                    raise _Left
+                self._code, self._ended = 130, True
+            elif not self._turn:
+                if self._warned:
+                    raise _Left
+                self._warned = True
+                self._prompted = False
+                self.tell("\nCtrl-C once more, or Ctrl-D, leaves.")
+                continue
+            self._stop_turn()
 
     def _stop_turn(self) -> None:
         """Interrupt the turn; what was queued behind it is given back, not sent."""
-        for text in self._waiting:
-            self.tell(f"not sent: {text}")
+        unsent = [*self._waiting]
         self._waiting.clear()
         if self._turn:
+            self._muted = self._turn
             self._interrupt(Inbound("", self.name, self.peer))
         if self._ended:
-            self._deadline, self._timeout = time.monotonic() + LAST_WORDS, None
+            self._timeout, self._deadline = None, time.monotonic() + LAST_WORDS
+        if self._prompted:
+            self._prompted = False
+            self.tell("")
+        for text in unsent:
+            self.tell(f"not sent: {text}")
 
-    def _time_is_up(self) -> None:
-        if self._timeout is None:
-            self._left = True
+    def _left(self) -> float | None:
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+    def _look_at_the_clock(self) -> None:
+        if self._deadline is None or time.monotonic() < self._deadline:
             return
-        self.tell(f"error: not done within {self._timeout:g} s (--timeout): interrupted.")
-        self._code, self._ended = self._code or 1, True
+        if self._timeout is None:  # the last words have taken too long
+            raise _Left
+        seconds, self._code, self._ended = self._timeout, self._code or 1, True
         self._stop_turn()
+        self.tell(f"error: not done within {seconds:g} s (--timeout): interrupted.")
 
     def _cannot_write(self, error: OSError) -> None:
         """Nobody reads the answer (a closed pipe), or it cannot be stored."""
         self._code = 1
         if not isinstance(error, BrokenPipeError):
             self.tell(f"error: the answer cannot be written ({error.strerror}).")
-        # Python flushes stdout once more at its exit: that must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), self._out.fileno())

@@ -12,5 +12,4 @@ class Jsonl(Console):
     """Each event of the turn as it happens; an approval is asked for on stderr, where that is a terminal."""
 
     def render(self, event: Event) -> None:
-        self._out.write(json.dumps(event.record()) + "\n")
-        self._out.flush()
+        self.write(json.dumps(event.record()) + "\n")

@@ -5,6 +5,9 @@ On a terminal the answer streams; into a pipe or a file it goes when it is compl
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ..events import Done, Error, Event, Interrupted, Notice, Text, ToolFinished, ToolStarted
 from ..printable import printable
 from .console import Console
@@ -15,21 +18,21 @@ SHOWN_LINES = 5  # of a tool's output
 class Plain(Console):
     """The accessible chat of `--plain`, pipes, and `agentkit run`."""
 
-    _streamed = ""  # of the reply that is coming in
+    _streamed = ""  # the last character of the reply that is coming in
 
     def render(self, event: Event) -> None:
         if isinstance(event, Text):
             if self._out.isatty():
-                self._write(event.text)
+                self._streamed = (self._streamed + event.text)[-1:]
+                self.write(printable(event.text))
         elif isinstance(event, Done):
             self._done(event)
         elif isinstance(event, ToolStarted):
             self._break_line()
-            arguments = " ".join(str(value) for value in event.arguments.values())
-            self.tell(f"{event.name}: {_first_lines(arguments, 1)}")
+            self.tell(f"{event.name}: {_in_words(event.arguments)}".rstrip())
         elif isinstance(event, ToolFinished):
             state = "ok" if event.ok else "failed"
-            self.tell(f"  {state}, {event.seconds:.1f} s\n{_first_lines(event.output, SHOWN_LINES, '  | ')}".rstrip())
+            self.tell(f"  {state}, {event.seconds:.1f} s\n{_first_lines(event.output)}".rstrip())
         elif isinstance(event, Notice):
             self._break_line()
             self.tell(f"{'note' if event.level == 'info' else event.level}: {event.text}")
@@ -41,31 +44,31 @@ class Plain(Console):
             self.tell("interrupted")
 
     def _done(self, event: Done) -> None:
-        if not self._out.isatty():
-            self._out.write(event.text if event.text.endswith("\n") else f"{event.text}\n")
-            self._out.flush()
-            return
-        if not self._streamed:
-            self._write(event.text)
-        self._break_line()
-
-    def _write(self, text: str) -> None:
-        self._streamed = (self._streamed + text)[-1:]
-        self._out.write(printable(text))
-        self._out.flush()
+        streamed = self._streamed and event.turn == self._turn  # a command's answer may come in between
+        if event.text and not streamed:
+            self._break_line()
+            self.write(printable(event.text).removesuffix("\n") + "\n")
+        elif streamed:
+            self._break_line()
 
     def _break_line(self) -> None:
         """End the line that the answer has left open."""
         if self._streamed and self._streamed != "\n":
-            self._out.write("\n")
-            self._out.flush()
+            self.write("\n")
         self._streamed = ""
 
 
-def _first_lines(text: str, count: int, margin: str = "") -> str:
-    lines = printable(text).strip().split("\n")
-    cut = len(lines) - count
-    shown = [f"{margin}{line[:200]}" for line in lines[:count]]
-    if cut > 0:
-        shown.append(f"{margin}({cut} more line{'s' * (cut > 1)})") if margin else shown.append("...")
-    return "\n".join(shown) if margin else " ".join(shown)
+def _in_words(arguments: Mapping[str, Any]) -> str:
+    """Arguments on one line: the first as it is, the others by name."""
+    first, *others = arguments.items() or [("", "")]
+    said = " ".join((str(first[1]), *(f"{name}={value}" for name, value in others)))
+    line, _, more = printable(said).strip().partition("\n")
+    return line[:200] + " ..." * bool(more or len(line) > 200)
+
+
+def _first_lines(output: str) -> str:
+    lines = printable(output).strip("\n").split("\n")
+    shown = [f"  | {line[:200]}" for line in lines[:SHOWN_LINES]] if output.strip() else []
+    if (more := len(lines) - SHOWN_LINES) > 0:
+        shown.append(f"  | ({more} more line{'s' * (more > 1)})")
+    return "\n".join(shown)

@@ -13,7 +13,8 @@ from agentkit.events import Answer, Event
 from agentkit.llm import LLMCall
 from agentkit.node import Run
 from agentkit.store import Context, State
-from agentkit.toolbox import Scope, Tool, Toolbox
+from agentkit.toolbox import Scope, Tool
+from agentkit.usetool import Toolbox
 
 
 class Conversation:

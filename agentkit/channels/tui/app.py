@@ -32,9 +32,9 @@ from ...events import (
     TurnStarted,
 )
 from ...printable import printable
-from ..mailbox import Mailbox
+from ..mailbox import Mailbox, Signals
 from .keys import Key, Keys
-from .screen import Row, Screen, opened
+from .screen import Row, opened
 from .transcript import Block, ToolBlock
 from .view import View
 from .wrap import wrap
@@ -110,7 +110,7 @@ class Tui:
         """Show the screen at once, build the app beside it, chat; returns the exit code. Raises what `build` raises."""
         with opened(self._stray) as screen:
             self._screen = screen
-            self._mail.on_signal(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGWINCH)
+            self._signals = Signals(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGWINCH)
             self._draw()
             threading.Thread(target=self._build, args=(build,), name="build", daemon=True).start()
             while not self._left:
@@ -130,8 +130,11 @@ class Tui:
     def _wait(self) -> None:
         """Sleep until there is something to do, do it, and draw when it is time."""
         timeout = self._timeout(time.monotonic())
-        sources: list[int | Mailbox] = [self._mail, 0]
+        sources: list[int | Mailbox | Signals] = [self._mail, self._signals, 0]
         ready, _, _ = select.select(sources, [], [], timeout)
+        for number in self._signals.take():
+            self._dirty = True
+            self._signal(number)
         for item in self._mail.take():
             self._take(item)
         if 0 in ready:
@@ -168,8 +171,6 @@ class Tui:
         self._dirty = True
         if isinstance(item, Event):
             self._event(item)
-        elif isinstance(item, signal.Signals):
-            self._signal(item)
         elif isinstance(item, Exception):
             self._failure, self._left = item, True
         else:

@@ -1,0 +1,125 @@
+"""requests set up for one endpoint. Loading this module loads requests, so it is loaded with the first request."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+from requests import PreparedRequest, Response, Session
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from . import __version__
+
+REDIRECTS = 5
+CONNECTIONS = 32  # kept alive
+
+_HEADERS = {
+    "User-Agent": f"agentkit/{__version__}",
+    "Content-Type": "application/json",
+    "Accept": "text/event-stream, application/json",
+    "Accept-Encoding": "identity",  # compressed streams arrive in bursts
+}
+
+
+def session(direct: bool) -> Session:
+    """A session that keeps its connections; direct: no proxy, whatever the environment says."""
+    made = Session()
+    made.headers.update(_HEADERS)
+    made.trust_env = not direct
+    for scheme in ("http://", "https://"):
+        made.mount(scheme, _Adapter(pool_maxsize=CONNECTIONS))
+    return made
+
+
+def post(
+    session: Session,
+    url: str,
+    key: str,
+    data: bytes,
+    timeout: tuple[float, float],
+    connected: Callable[[socket.socket], object],
+) -> Response:
+    """POST and return with the headers. Redirects are followed as a POST; the key stays with the endpoint's own host.
+
+    timeout: seconds to connect and between two bytes; connected: gets the socket once the request is sent, so that
+    the wait for its answer can be ended.
+    """
+    _waiting.connected = connected
+    for _ in range(REDIRECTS):
+        response = session.post(url, data=data, auth=_Bearer(key), stream=True, timeout=timeout, allow_redirects=False)
+        target = response.headers.get("location") if 300 <= response.status_code < 400 else None
+        if not target:
+            break
+        response.close()
+        target = urljoin(url, target)
+        if not _same_host(url, target):
+            key = ""
+        url = target
+    return response
+
+
+class _Bearer:
+    """The key as requests wants it: given as `auth`, it also keeps requests from looking into ~/.netrc."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        if self._key:
+            request.headers["Authorization"] = f"Bearer {self._key}"
+        return request
+
+
+def _same_host(url: str, target: str) -> bool:
+    """Same host and port over the same scheme, or the step from http to https."""
+    a, b = urlsplit(url), urlsplit(target)
+    ports = {"http": 80, "https": 443}
+    if a.hostname == b.hostname and (a.scheme, b.scheme) == ("http", "https"):
+        return a.port in (None, 80) and b.port in (None, 443)
+    return (a.scheme, a.hostname, a.port or ports.get(a.scheme)) == (
+        b.scheme,
+        b.hostname,
+        b.port or ports.get(b.scheme),
+    )
+
+
+# Each request is made in a thread of its own: this is how its connection finds who waits for it.
+_waiting = threading.local()
+
+
+class _Connection(HTTPConnection):
+    def getresponse(self) -> Any:
+        _waiting.connected(self.sock)
+        return super().getresponse()
+
+
+class _SecureConnection(HTTPSConnection):
+    def getresponse(self) -> Any:
+        _waiting.connected(self.sock)
+        return super().getresponse()
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+class _Adapter(HTTPAdapter):
+    """Connections that tell their socket, also through a proxy."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+        return manager

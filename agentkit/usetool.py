@@ -1,0 +1,189 @@
+"""UseTool: have a call allowed where that is due, run it, and leave exactly one result."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from .approval import Approvals, Asker
+from .calls import Call
+from .cancel import Cancel
+from .errors import Cancelled, ToolError
+from .events import Ask, Event, Notice, ToolFinished, ToolStarted
+from .files import real_path
+from .node import Node
+from .store import Store
+from .toolbox import Scope, Tool, given
+
+log = logging.getLogger("agentkit")
+
+GRACE = 0.15  # seconds that a cancelled tool has to say what it did, before it is left behind
+
+
+@dataclass(frozen=True)
+class Toolbox:
+    """The tools of an agent, who allows them, and where they work."""
+
+    tools: Mapping[str, Tool]
+    approvals: Approvals
+    scope: Scope
+
+    @property
+    def schemas(self) -> list[dict[str, Any]]:
+        return [each.schema for each in self.tools.values()]
+
+    def batches(self, calls: Sequence[Call]) -> list[list[Call]]:
+        """The calls in their order; neighbours that only read come together, to run side by side."""
+        batches: list[list[Call]] = []
+        for call in calls:
+            if batches and self._only_reads(call) and self._only_reads(batches[-1][-1]):
+                batches[-1].append(call)
+            else:
+                batches.append([call])
+        return batches
+
+    def _only_reads(self, call: Call) -> bool:
+        found = self.tools.get(call.name)
+        return found is not None and found.read_only and not found.asks
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a call; seconds: how long the function ran."""
+
+    ok: bool
+    text: str
+    seconds: float = 0.0
+
+
+Box = SimpleQueue["Outcome | None"]  # an outcome comes out of it, or None: the turn is cancelled
+Results = list[tuple[Call, Outcome]]
+
+
+class UseTool(Node):
+    """One call, or neighbouring calls that only read. Errors, refusals and interruptions are results too."""
+
+    def __init__(self, calls: Sequence[Call], toolbox: Toolbox) -> None:
+        self.calls, self.toolbox = calls, toolbox
+
+    def prep(self, store: Store) -> tuple[Asker, Scope]:
+        who = Asker(store.state.session, store.state.channel, store.state.peer)
+        return who, replace(self.toolbox.scope, cancel=store.run.cancel)
+
+    def exec(self, inputs: tuple[Asker, Scope]) -> Generator[Event, Any, Results]:
+        """Interrupted, it returns the results there are; the store gives the other calls theirs."""
+        who, scope = inputs
+        started: list[Call] = []
+        boxes: list[Box] = []
+        results: Results = []
+        try:
+            for call in self.calls:
+                boxes.append((yield from self._start(call, who, scope, started)))
+            for call, box in zip(self.calls, boxes, strict=True):
+                results.append((call, (yield from _wait(call.name, box, scope.cancel))))
+                yield _finished(*results[-1])
+                scope.cancel.check()
+        except Cancelled:
+            for call in started[len(results) :]:
+                yield _finished(call, Outcome(False, "interrupted"))
+        return results
+
+    def post(self, store: Store, inputs: Any, result: Results) -> None:
+        for call, outcome in result:
+            text = outcome.text if outcome.ok else f"error: {outcome.text}"
+            store.append({"role": "tool", "tool_call_id": call.id, "content": text or "(no output)"})
+
+    def _start(self, call: Call, who: Asker, scope: Scope, started: list[Call]) -> Generator[Event, Any, Box]:
+        """Check the call, have it allowed where that is due, and set it going."""
+        found, arguments, refusal = self.toolbox.tools.get(call.name), {}, ""
+        try:
+            if found is None:
+                raise ToolError(f"there is no tool {call.name!r}; there are {', '.join(self.toolbox.tools)}")
+            arguments = found.arguments(call.arguments)
+        except ToolError as error:
+            refusal = str(error)
+        yield ToolStarted(call.id, call.name, dict(arguments))
+        started.append(call)
+        if found is not None and not refusal:
+            refusal = yield from self._refusal(found, arguments, who, scope)
+        if found is None or refusal:
+            box: Box = SimpleQueue()
+            box.put(Outcome(False, refusal))
+            return box
+        return _aside(found.name, found.function, arguments, scope)
+
+    def _refusal(self, found: Tool, arguments: dict[str, Any], who: Asker, scope: Scope) -> Generator[Event, Any, str]:
+        """Why the call may not run; empty: it may."""
+
+        def target() -> str | None:
+            path = arguments.get("path")
+            return real_path(path, scope.roots) if isinstance(path, str) else None
+
+        try:
+            if not found.asks or not self.toolbox.approvals.due(who, found.name, target):
+                return ""
+        except ToolError as error:
+            return str(error)  # it would fail: nothing to ask about
+        if found.preview is None:
+            shown = Outcome(True, "\n".join(f"{name}: {value}" for name, value in arguments.items()))
+        else:
+            shown = yield from _wait(found.name, _aside(found.name, found.preview, arguments, scope), scope.cancel)
+        if not shown.ok:
+            return shown.text
+        answer = yield Ask(found.name, shown.text)
+        if answer.decision != "deny":
+            return ""
+        return "the user refused this call" + (f": {answer.reason}" if answer.reason else "")
+
+
+def _finished(call: Call, outcome: Outcome) -> ToolFinished:
+    return ToolFinished(call.id, call.name, outcome.ok, outcome.text, outcome.seconds)
+
+
+def _wait(name: str, box: Box, cancel: Cancel) -> Generator[Event, Any, Outcome]:
+    """The outcome of what runs aside. Cancelled, there is a moment for it to come all the same."""
+    with cancel.on_set(lambda: box.put(None)):
+        outcome = box.get()
+    if outcome is None:
+        try:
+            outcome = box.get(timeout=GRACE)
+        except Empty:
+            yield Notice(f"{name} does not stop by itself: it was left behind, what it returns is dropped.")
+    if outcome is None:
+        raise Cancelled
+    return outcome
+
+
+def _aside(name: str, function: Callable[..., Any], arguments: Mapping[str, Any], scope: Scope) -> Box:
+    """Call a function in a thread of its own: one that never looks at the cancel can be left behind."""
+    box: Box = SimpleQueue()
+
+    def work() -> None:
+        box.put(_outcome(name, function, arguments, scope))
+
+    try:
+        threading.Thread(target=work, name=f"tool {name}", daemon=True).start()
+    except RuntimeError as error:
+        box.put(Outcome(False, f"the system has no thread for it ({error}); try again later"))
+    return box
+
+
+def _outcome(name: str, function: Callable[..., Any], arguments: Mapping[str, Any], scope: Scope) -> Outcome:
+    started = time.monotonic()
+    try:
+        value = function(**arguments, **given(function, scope))
+        ok, text = True, value if isinstance(value, str) else "" if value is None else json.dumps(value, default=str)
+    except ToolError as error:
+        ok, text = False, str(error)
+    except Cancelled:
+        ok, text = False, "interrupted"
+    except BaseException as error:  # the top of a thread: a tool's SystemExit must not leave the lane waiting
+        log.debug("%s failed", name, exc_info=True)
+        ok, text = False, f"{type(error).__name__}: {error}"
+    return Outcome(ok, text.encode("utf-8", "replace").decode(), round(time.monotonic() - started, 3))

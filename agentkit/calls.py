@@ -18,12 +18,14 @@ from .events import new_id
 
 @dataclass(frozen=True)
 class Call:
-    """A call the model wants made. arguments: JSON text as it came; extra: fields the server wants sent back."""
+    """A call the model wants made. arguments: JSON text as it came; extra: fields the server wants sent back;
+    cut: the reply reached its limit within this call, which must not run."""
 
     id: str
     name: str
     arguments: str
     extra: Mapping[str, Any] = field(default_factory=dict)
+    cut: bool = False
 
 
 @dataclass
@@ -69,14 +71,18 @@ class Calls:
         _add_arguments(slot, arguments)
         slot.extra.update((key, fragment[key]) for key in fragment.keys() - {"index", "id", "type", "function"})
 
-    def finish(self) -> tuple[Call, ...]:
-        """The calls in the order they began; an id that is missing or used twice is made anew."""
+    def finish(self, cut: bool = False) -> tuple[Call, ...]:
+        """The calls in the order they began; an id that is missing or used twice is made anew.
+
+        cut: the reply broke off at its limit, and a call without whole arguments with it.
+        """
         calls: list[Call] = []
         for slot in self._slots:
             if slot.name or slot.arguments:
                 taken = not slot.id or any(call.id == slot.id for call in calls)
                 id = f"call_{new_id()}" if taken else slot.id
-                calls.append(Call(id, slot.name.strip(), "".join(slot.arguments), slot.extra))
+                half = cut and not slot.complete
+                calls.append(Call(id, slot.name.strip(), "".join(slot.arguments), slot.extra, half))
         return tuple(calls)
 
 

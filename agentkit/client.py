@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from collections.abc import Generator, Mapping
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from requests import Response, Session
 
 __all__ = ["Client", "classify"]
+
+log = logging.getLogger("agentkit")
 
 CONNECT = 10.0  # seconds to reach the server
 FIRST = 5  # the first piece may take this many times the time between pieces: prompts are read, models loaded
@@ -117,6 +120,7 @@ class Client:
         raise self._without_key(nowhere) from None
 
     def _exchange(self, url: str, data: bytes, cancel: Cancel) -> Generator[Event, None, Reply]:
+        log.debug("POST %s, %d bytes", url, len(data))
         exchange = Exchange(partial(self._post, url, data), FIRST * self._timeout)
         try:
             with cancel.on_set(exchange.drop):
@@ -161,7 +165,11 @@ class Client:
                 raise self._too_slow(self._timeout if pieces else FIRST * self._timeout)
             if exchange.broken is not None:
                 raise classify(None, {}, b"", exchange.broken)
-        return parser.close()
+        reply = parser.close()
+        log.debug(
+            "%s, %d characters, %d calls, %s", reply.finish_reason, len(reply.text), len(reply.calls), reply.usage
+        )
+        return reply
 
     def _post(self, url: str, data: bytes, connected: Connected) -> Response:
         from . import adapter  # and with it requests, which takes longer to load than all the rest

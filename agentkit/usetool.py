@@ -105,6 +105,8 @@ class UseTool(Node):
         try:
             if found is None:
                 raise ToolError(f"there is no tool {call.name!r}; there are {', '.join(self.toolbox.tools)}")
+            if call.cut:
+                raise ToolError("the reply reached its limit within this call, so it was not run; make it shorter")
             arguments = found.arguments(call.arguments)
         except ToolError as error:
             refusal = str(error)

@@ -190,8 +190,8 @@ class Parser:
             raise self._error
         if not self._done and not self._finish_reason:
             raise self._cut()
-        calls = self._calls.finish()
         reason = self._finish_reason
+        calls = self._calls.finish(cut=reason == "length")
         if calls and reason in ("", "stop", "function_call"):
             reason = "tool_calls"
         text, thinking = ("".join(self._said[kind]) for kind in (Text, Thinking))

@@ -310,7 +310,11 @@ def text_stream(*pieces: str, usage: Mapping[str, int] | None = None, finish: st
 
 
 def call_stream(
-    *calls: tuple[str, Mapping[str, Any] | str], text: str = "", usage: Mapping[str, int] | None = None, **how: Any
+    *calls: tuple[str, Mapping[str, Any] | str],
+    text: str = "",
+    usage: Mapping[str, int] | None = None,
+    finish: str = "tool_calls",
+    **how: Any,
 ) -> Response:
     """A streamed answer that calls tools, each given as (name, arguments), the latter in two fragments.
 
@@ -324,7 +328,7 @@ def call_stream(
         first = {"index": index, "id": f"call_{next(_numbers)}", "type": "function", "function": function}
         events.append(event({"tool_calls": [first]}))
         events.append(event({"tool_calls": [{"index": index, "function": {"arguments": written[half:]}}]}))
-    return Response(chunks=events + _ending("tool_calls", usage), **how)
+    return Response(chunks=events + _ending(finish, usage), **how)
 
 
 def _ending(finish: str, usage: Mapping[str, int] | None) -> list[bytes]:

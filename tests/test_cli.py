@@ -155,6 +155,79 @@ def test_an_answer_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     assert re.fullmatch(rb"error: [^\n]+\n", done.stderr)
 
 
+@pytest.mark.parametrize("arguments", [["run", "hi"], ["run", "--json", "hi"], ["--version"]])
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_disaster(tmp_path: Path, arguments: list[str], closed: str) -> None:
+    with Loopback([text_stream("Hello")]) as server:
+        command = f"{sys.executable} -m agentkit {' '.join(arguments)} {closed}"
+        done = subprocess.run(
+            ["sh", "-c", command],
+            cwd=tmp_path,
+            env=environment(tmp_path, server.url),
+            capture_output=True,
+            timeout=WAIT,
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
+    if ">&-" not in closed.replace("2>&-", ""):
+        assert b"Hello" in done.stdout or b"agentkit" in done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_reader_that_stopped_reading_cannot_keep_it(tmp_path: Path, number: signal.Signals) -> None:
+    with Loopback([text_stream("x" * 3_000_000)]) as server:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "agentkit", "run", "hi"],
+            cwd=tmp_path,
+            env=environment(tmp_path, server.url),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+        )
+        assert process.stdout and process.stdout.read(10) == b"x" * 10
+        process.send_signal(number)
+        assert process.wait(WAIT) == (130 if number == signal.SIGINT else 143)
+        process.stdout.close()
+
+
+def test_a_signal_that_the_parent_ignores_stays_ignored(tmp_path: Path) -> None:
+    release = threading.Event()
+    answer = Response(before_headers=release, chunks=text_stream("fine").chunks)
+    with Loopback([answer]) as server:
+        process = subprocess.Popen(
+            ["nohup", sys.executable, "-m", "agentkit", "run", "hi"],
+            cwd=tmp_path,
+            env=environment(tmp_path, server.url),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        server.wait_for_requests(1)
+        process.send_signal(signal.SIGHUP)
+        release.set()
+        assert process.communicate(timeout=WAIT)[0] == b"fine\n"
+
+
+def test_exit_in_a_pipe_waits_for_its_turn(tmp_path: Path) -> None:
+    with Loopback(lambda request, index: text_stream(f"answer {index}")) as server:
+        done = agentkit(tmp_path, env=environment(tmp_path, server.url), stdin="one\n/exit\ntwo\n")
+    assert (done.returncode, done.stdout) == (0, "answer 0\n")
+
+
+@pytest.mark.parametrize("code", ["import sys; sys.exit(0)", "print('noise')", "raise KeyError(1)"])
+def test_a_tools_file_can_neither_end_the_program_nor_write_into_its_answers(tmp_path: Path, code: str) -> None:
+    (tmp_path / "mine.py").write_text(code)
+    done = agentkit(tmp_path, "--tools", "mine.py", "run", "hi", env=environment(tmp_path, "http://127.0.0.1:9/v1"))
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_a_working_directory_that_is_gone_is_said(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = f"rmdir ../gone && {sys.executable} -m agentkit run hi"
+    env = environment(tmp_path, "http://127.0.0.1:9/v1")
+    done = subprocess.run(["sh", "-c", command], cwd=gone, env=env, capture_output=True, timeout=WAIT)
+    assert done.returncode == 2 and b"cd " in done.stderr and b"Traceback" not in done.stderr
+
+
 # -- settings and usage
 
 
@@ -432,6 +505,35 @@ def test_leaving_during_a_turn_asks_once_and_gives_unsent_messages_back(tmp_path
         terminal.send("\x04")
         terminal.expect("not sent: and this")
         assert terminal.wait() == 0
+
+
+def test_a_command_typed_while_an_answer_streams_is_answered(tmp_path: Path) -> None:
+    with (
+        Loopback([Response(chunks=[event({"content": "Hel"})], end="hang")]) as server,
+        Terminal(tmp_path, "--plain", env=environment(tmp_path, server.url)) as terminal,
+    ):
+        terminal.expect("> $")
+        terminal.send("go\n")
+        terminal.expect("Hel")
+        terminal.send("/approvals\n")
+        terminal.expect("Nothing is always allowed")
+        terminal.send("/exit\n")
+        terminal.expect("once more")
+        terminal.send("/exit\n")
+        assert terminal.wait() == 0
+
+
+def test_a_line_that_the_terminal_has_cut_is_not_sent(tmp_path: Path) -> None:
+    with (
+        Loopback([text_stream("fine")]) as server,
+        Terminal(tmp_path, "--plain", env=environment(tmp_path, server.url)) as terminal,
+    ):
+        terminal.expect("> $")
+        terminal.send("A" * 5000 + "\n")
+        terminal.expect("not sent: a terminal cuts lines")
+        terminal.send("short\n")
+        terminal.expect("fine")
+        assert len(server.requests) == 1
 
 
 def test_stop_works_while_a_turn_runs(tmp_path: Path) -> None:

@@ -139,6 +139,19 @@ def test_a_slow_stream_that_goes_on_is_no_timeout() -> None:
         assert ask(Client(server.url, timeout=0.5))[0].text == "x" * 20
 
 
+def test_keep_alives_after_the_end_do_not_hold_the_answer_up() -> None:
+    answer = Response(chunks=[event({"content": "Hi"}, "stop"), *[b": ping\n\n"] * 200], gap=0.1)
+    with Loopback([answer]) as server:
+        started = time.monotonic()
+        assert ask(Client(server.url))[0].text == "Hi"
+        assert time.monotonic() - started < 15
+
+
+def test_an_error_whose_body_stalls_is_told_all_the_same() -> None:
+    with Loopback([Response(500, "text/plain", framing="length", chunks=[b"boom"], end="hang")]) as server:
+        assert fails(Client(server.url, timeout=60)).category == "server_error"
+
+
 # -- cancelling
 
 
@@ -184,6 +197,8 @@ def test_cancel_before_the_headers_ends_the_wait_and_closes_the_late_answer() ->
         assert (seconds < 5, events) == (True, [])
         late.set()
         assert server.requests[0].gone.wait(10)
+        while any(thread.name == "http" for thread in threading.enumerate()):
+            threading.Event().wait(0.01)  # it ends with the connection, not with a timeout
 
 
 def test_cancel_while_connecting_ends_the_wait() -> None:
@@ -378,12 +393,37 @@ def test_both_fields_may_be_refused() -> None:
         "messages with role 'tool' must be a response to a preceeding message with 'tool_calls'.",
         "tool call validation failed: parameters for tool f did not match schema",
         "`tool_use` ids were found without `tool_result` blocks immediately after: toolu_01A0.",
+        "Unexpected role 'user' after role 'tool'",
+        "Unexpected tool call id call_1 in tool results",
+        "Unknown tool 'bash' in message history",
     ],
 )
 def test_a_fault_in_how_tools_are_used_is_not_a_refusal_of_tools(message: str) -> None:
     with Loopback(lambda request, index: json_error(400, message)) as server:
         assert fails(Client(server.url), {**BODY, "tools": TOOLS}).category == "bad_request"
         assert len(server.requests) == 1
+
+
+def test_nothing_is_asked_again_once_something_was_shown() -> None:
+    broken = Response(chunks=[event({"content": "The answer is"}), b'data: {"error":"tools are not supported"}\n\n'])
+    with Loopback([broken]) as server:
+        fails(Client(server.url), {**BODY, "tools": TOOLS})
+        assert len(server.requests) == 1
+
+
+def test_a_refusal_counts_only_when_leaving_the_field_out_has_helped() -> None:
+    body = {**BODY, "tools": TOOLS}
+    answers = [json_error(400, "tools are not supported"), json_error(500, "boom"), text_stream("Hi")]
+    with Loopback(answers) as server:
+        client = Client(server.url)
+        assert fails(client, body).category == "server_error"
+        ask(client, body)
+        assert "tools" in server.requests[2].json
+
+
+def test_a_made_up_key_does_not_tear_words_apart() -> None:
+    with Loopback([json_error(500, "The server failed here")]) as server:
+        assert "The server failed here" in fails(Client(server.url, "e")).message
 
 
 # -- odd answers

@@ -432,3 +432,108 @@ def test_a_history_of_any_length_adds_nothing_to_what_a_turn_costs_but_the_body(
 def test_all_schemas_together_are_terse() -> None:
     schemas = [each.schema for each in TOOLS]
     assert len(json.dumps(schemas, separators=(",", ":"))) <= 2_500
+
+
+# -- what reviews have found
+
+
+@pytest.mark.parametrize("arguments", ["", '{"path":"a'])
+def test_a_call_that_the_output_limit_cut_off_does_not_run(tmp_path: Path, arguments: str) -> None:
+    cut = call_stream(("list_dir", arguments), finish="length")
+    with Loopback([cut, text_stream("I see.")]) as server:
+        chat = Chat(server, tmp_path)
+        chat.say("go")
+        assert "not run" in server.requests[1].json["messages"][-1]["content"]
+    assert [event.ok for event in chat.finished()] == [False]
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyError("x"), ToolError("would fail")])
+def test_a_preview_that_fails_is_a_result_and_nobody_is_asked(tmp_path: Path, error: BaseException) -> None:
+    def preview(what: str) -> str:
+        raise error
+
+    @tool(asks=True, preview=preview)
+    def risky(what: str) -> str:
+        """Risky."""
+        return "done"
+
+    with Loopback([call_stream(("risky", {"what": "x"})), text_stream("ok")]) as server:
+        chat = Chat(server, tmp_path, [risky], Answer("allow"))
+        assert isinstance(chat.say("go"), Done)
+    assert chat.asked == [] and not chat.finished()[0].ok
+
+
+def test_a_preview_that_never_ends_can_be_interrupted(tmp_path: Path) -> None:
+    begun, release = threading.Event(), threading.Event()
+
+    def preview() -> str:
+        begun.set()
+        release.wait(WAIT)
+        return ""
+
+    @tool(asks=True, preview=preview)
+    def risky() -> str:
+        """Risky."""
+        return "done"
+
+    with Loopback([call_stream(("risky", {}))]) as server:
+        chat = Chat(server, tmp_path, [risky], Answer("allow"))
+        interrupt(chat, begun)
+        assert isinstance(chat.say("go"), Interrupted)
+    release.set()
+
+
+def test_arguments_nested_without_end_are_a_result_too(tmp_path: Path) -> None:
+    with Loopback([call_stream(("read_file", '{"path":' + "[" * 50_000)), text_stream("ok")]) as server:
+        chat = Chat(server, tmp_path)
+        assert isinstance(chat.say("go"), Done)
+    assert not chat.finished()[0].ok
+
+
+def test_a_path_that_is_no_file_is_the_business_of_its_tool(tmp_path: Path) -> None:
+    @tool(asks=True)
+    def deploy(path: str) -> str:
+        """Deploy to a path of the server."""
+        return f"deployed {path}"
+
+    with Loopback([call_stream(("deploy", {"path": "/api/v1"})), text_stream("ok")]) as server:
+        chat = Chat(server, tmp_path, [deploy], Answer("allow"))
+        chat.approvals.mode = "auto"
+        chat.say("go")
+    assert chat.asked[0].summary == "path: /api/v1"
+    assert chat.finished()[0].output == "deployed /api/v1"
+
+
+def test_an_interrupted_turn_says_what_was_said_and_ends_each_call_it_began(tmp_path: Path) -> None:
+    replies = [
+        Response(
+            chunks=[event({"content": "Let me see."}), *call_stream(("bash", {"command": "sleep 1000"})).chunks],
+        )
+    ]
+    with Loopback(replies) as server:
+        chat = Chat(server, tmp_path, answer=Answer("allow"))
+        started = threading.Event()
+        chat.on_event = lambda event: started.set() if isinstance(event, Ask) else None
+        interrupt(chat, started)
+        assert chat.say("go") == Interrupted("Let me see.")
+    begun = [event.id for event in chat.events if isinstance(event, ToolStarted)]
+    assert begun and begun == [event.id for event in chat.finished()]
+    assert chat.kinds()[-1] == "interrupted"
+
+
+def test_an_answer_counts_once() -> None:
+    approvals, answers = Approvals(), []
+
+    def show(ask: Ask) -> None:
+        answers.append(approvals.answer("cli", "me", ask.id, Answer("deny")))
+        answers.append(approvals.answer("cli", "me", ask.id, Answer("always")))
+
+    approvals.ask(Ask("bash", "ls"), Asker("s", "cli", "me"), show, Cancel())
+    assert answers == [True, False]
+
+
+def test_an_empty_reply_is_said(tmp_path: Path) -> None:
+    with Loopback([text_stream("")]) as server:
+        chat = Chat(server, tmp_path)
+        assert isinstance(chat.say("go"), Done)
+    assert "empty" in next(event.text for event in chat.events if isinstance(event, Notice))

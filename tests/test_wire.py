@@ -123,6 +123,10 @@ def test_a_stream_that_ends_early_is_never_an_answer(stream: str) -> None:
         ('{"object":"error","message":"Rate limit reached","code":429}', "rate_limit"),
         (delta("x", finish="content_filter") + DONE, "content_filter"),
         (delta("x", finish="error") + DONE, "server_error"),
+        (delta("x", finish="insufficient_system_resource") + DONE, "overloaded"),
+        (delta("x", finish="network_error") + DONE, "network"),
+        (delta("x", finish="abort") + DONE, "network"),
+        (delta("x", finish="SAFETY") + DONE, "content_filter"),
         (delta("x") + "data: {broken\n\n" + STOP + DONE, "server_error"),
         (delta("x") + "data: " + "[" * 100_000 + "\n\n" + STOP, "server_error"),
         ("<!DOCTYPE html>\n<html>\n<body>Sign in</body></html>", "server_error"),
@@ -344,6 +348,39 @@ def test_calls_are_put_together_from_what_servers_send(
     assert len({call.id for call in reply.calls}) == len(expected)
     assert all(call.id for call in reply.calls)
     assert reply.finish_reason == "tool_calls"
+
+
+def test_a_piece_of_arguments_under_a_new_id_never_becomes_a_call() -> None:
+    pieces = ['{"edits":[', '{"path":"x"}', "]}"]
+    stream = "".join(
+        fragment(index=0, id=f"c{number}", function={"name": "edit", "arguments": piece})
+        for number, piece in enumerate(pieces)
+    )
+    assert [call.arguments for call in parse(stream + STOP).calls] == ["".join(pieces)]
+
+
+def test_arguments_in_pieces_and_then_whole_are_one_call() -> None:
+    pieces = ['{"x":', "1}", '{"x":1}']
+    stream = "".join(fragment(index=0, id="c", function={"name": "f", "arguments": piece}) for piece in pieces)
+    assert [call.arguments for call in parse(stream + STOP).calls] == ['{"x":1}']
+
+
+def test_a_whole_message_after_the_pieces_is_not_said_twice() -> None:
+    closing = json.dumps({"object": "chat.completion", "choices": [{"message": {"content": "Hello"}}]})
+    assert parse(delta("Hel") + delta("lo") + f"data: {closing}\n\n").text == "Hello"
+
+
+def test_pieces_named_message_that_break_off_are_no_answer() -> None:
+    piece = json.dumps({"object": "chat.completion.chunk", "choices": [{"message": {"content": "Hello "}}]})
+    assert category(f"data: {piece}\n\n") == "network"
+
+
+def test_what_was_held_back_is_an_event_too() -> None:
+    parser = Parser("application/json")
+    body = {"choices": [{"message": {"content": "Hi", "reasoning_content": "hm"}, "finish_reason": "stop"}]}
+    assert parser.feed(json.dumps(body).encode()) == []
+    assert parser.end() == [Text("Hi"), Thinking("hm")]
+    assert parser.close().text == "Hi"
 
 
 def test_two_calls_in_one_delta_and_the_old_function_call_field() -> None:

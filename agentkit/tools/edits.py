@@ -11,8 +11,8 @@ from itertools import takewhile
 from ..errors import ToolError
 
 LARGEST = 10_000_000  # characters or bytes of a text that is edited, before and after
-PLACES = 1_000_000  # that one call may replace
-SHOWN = 200  # lines of a diff
+PLACES = 100_000  # that one call may replace
+SHOWN = 2000  # lines of a diff
 WIDEST = 2000  # characters of one of them
 COMPARED = 5000  # lines among which the nearest is looked for
 PAIRS = 1_000_000  # of lines that a diff may compare: more can take minutes
@@ -164,7 +164,7 @@ def _shown(line: str, start: int) -> str:
 
 def _cut(shown: list[str], count: int) -> list[str]:
     more = count - len(shown)
-    return [*shown, f"... ({more} more lines)"] if more > 0 else shown
+    return [*shown, f"... ({more} more lines, not shown here)"] if more > 0 else shown
 
 
 def visible(text: str) -> str:

@@ -86,6 +86,8 @@ class Transcript:
 
     def scroll(self, rows: int, columns: int, height: int) -> None:
         """Up by so many rows, or down where it is negative; not past the ends."""
+        if not self.blocks:
+            return
         block, row = self._place(columns)
         row -= rows
         while row < 0 and block > 0:

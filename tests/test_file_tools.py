@@ -363,7 +363,7 @@ def test_a_preview_of_two_large_texts_does_not_compare_them_line_by_line(scope: 
     shown = diff("same\n" + old + "end\n", "same\n" + new + "end\n").split("\n")  # comparing would take minutes
     assert shown[0] == "@@ -1,50002 +1,50002 @@"
     assert sum(line.startswith("-") for line in shown) == sum(line.startswith("+") for line in shown) == 1000
-    assert len(shown) == 203
+    assert len(shown) == 2003
 
 
 def test_a_preview_of_what_is_no_text_says_so(scope: Scope) -> None:

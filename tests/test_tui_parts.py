@@ -114,7 +114,8 @@ def test_widths_agree_with_wcwidth_for_single_characters() -> None:
     for first, last in ranges:
         for _ in range(50):
             character = "a" + chr(rng.randint(first, last))
-            assert width(character) == wcswidth(character) or wcswidth(character) < 0, hex(ord(character[1]))
+            if unicodedata.category(character[1]) != "Cn":  # unassigned ones mean nothing yet
+                assert width(character) == wcswidth(character), hex(ord(character[1]))
 
 
 @pytest.mark.parametrize(
@@ -208,26 +209,11 @@ def test_what_is_typed_or_pasted_is_cleaned() -> None:
     assert "\x1b" not in editor.text and "\u202e" not in editor.text and "\n" in editor.text
 
 
-PRESSED = [
-    "a",
-    "馬",
-    "ž",
-    "left",
-    "right",
-    "up",
-    "down",
-    "home",
-    "end",
-    "backspace",
-    "delete",
-    "C-j",
-    "C-k",
-    "C-u",
-    "C-w",
-    "C-y",
-    "M-b",
-    "M-f",
-]
+PRESSED = (
+    ["a", "馬", "z\u030c", "left", "right", "up", "down", "home", "end", "backspace", "delete"]
+    + [f"C-{letter}" for letter in "jkuwy"]
+    + ["M-b", "M-f"]
+)
 
 
 @settings(derandomize=True, max_examples=200)

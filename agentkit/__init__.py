@@ -12,11 +12,10 @@ The names below are loaded when they are first used.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 __version__ = "0.1.0"
 __all__ = ["App", "Channel", "Flow", "Node", "Store", "Turn", "tool"]
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .app import App
     from .channel import Channel

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import __version__
 
 LARGEST_INPUT = 64 << 20  # bytes of stdin that `run` takes
 
+TYPE_CHECKING = False  # typing, pathlib and all the rest are loaded when they are needed: --version is not slow
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from collections.abc import Sequence
+    from pathlib import Path
+    from typing import Any, NoReturn
 
     from .app import App
     from .settings import Settings
@@ -59,6 +59,7 @@ def _print_version() -> int:
 
 
 def _parser() -> ArgumentParser:
+    import re
     from argparse import SUPPRESS, ArgumentParser
 
     class Parser(ArgumentParser):
@@ -91,6 +92,8 @@ def _parser() -> ArgumentParser:
 
 
 def _start(options: Namespace) -> int:
+    from pathlib import Path
+
     from .errors import SettingsError
     from .settings import load
 
@@ -116,6 +119,8 @@ def _start(options: Namespace) -> int:
 
 
 def _working_directory() -> Path:
+    from pathlib import Path
+
     from .errors import SettingsError
 
     try:

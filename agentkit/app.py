@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import date
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import approval, prompt, workspace
 from .approval import Approvals, Asker
@@ -16,7 +17,6 @@ from .cancel import Cancel
 from .channel import Channel
 from .client import Client
 from .command import Command, Commands
-from .demo import CONTEXT_WINDOW, MODEL, Demo
 from .errors import CommandError
 from .events import Answer, Ask, Error, Event, Inbound, Notice
 from .lanes import Lanes
@@ -29,6 +29,9 @@ from .toolbox import Scope, Tool
 from .tools import TOOLS
 from .turn import Turn
 from .usetool import Toolbox
+
+if TYPE_CHECKING:
+    from .demo import Demo
 
 log = logging.getLogger("agentkit")
 
@@ -75,16 +78,19 @@ class App:
         )
         self._lanes = Lanes(settings.max_turns)
         self._sessions: dict[str, Session] = {}
-        self._demo = Demo() if settings.demo else None
+        self._demo: Demo | None = None
         self._client: Client | None = None
 
     # -- life
 
     def start(self) -> None:
         """Start the demo model, where nothing else is set, and the channels."""
-        if self._demo:
-            url = self._demo.start()
-            self.settings = replace(self.settings, llm_base_url=url, llm_model=MODEL, llm_context_window=CONTEXT_WINDOW)
+        if self.settings.demo:
+            from .demo import CONTEXT_WINDOW, MODEL, Demo  # most people have a model: it need not be loaded
+
+            self._demo = Demo()
+            url, window = self._demo.start(), CONTEXT_WINDOW
+            self.settings = replace(self.settings, llm_base_url=url, llm_model=MODEL, llm_context_window=window)
         settings = self.settings
         self._client = Client(
             settings.llm_base_url, settings.llm_api_key, timeout=settings.llm_timeout, direct=self._demo is not None

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import PurePath
 from queue import Empty, SimpleQueue
+from typing import NamedTuple
 
 from .cancel import Cancel
 from .command import Command
@@ -26,8 +26,7 @@ STEERING_FILES = frozenset(
 AUTO_ALLOWS = frozenset(("write_file", "edit_file", "remember"))
 
 
-@dataclass(frozen=True)
-class Asker:
+class Asker(NamedTuple):
     """Whose message started the turn: the one person who may decide about its calls."""
 
     session: str

@@ -30,6 +30,8 @@ class Call:
 
 @dataclass
 class _Slot:
+    """A call that is being put together."""
+
     id: str = ""
     name: str = ""
     arguments: list[str] = field(default_factory=list)

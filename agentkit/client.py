@@ -34,16 +34,15 @@ ERROR_PATIENCE = 2.0  # seconds for them
 
 # How servers say that they do not know a field of the request, by the field that is then left out.
 REFUSALS = {
-    "stream_options": re.compile(r"stream_options|include_usage", re.I),
-    "tools": re.compile(
+    "stream_options": r"stream_options|include_usage",
+    "tools": (
         r"not support \S*\s?(?:tool|function)|support tool use|enable-auto-tool-choice|requires? --jinja"
         r"|\b(?:tool|function)s?\b['\"`]?(?: calls?| calling| choice| use| param\w*)?(?: is| are)? (?:not |un)"
         r"(?:supported|permitted|allowed|enabled|available|implemented|recogni[sz]ed)"
         r"|(?:unrecogni[sz]ed|unknown|unexpected|unsupported|extra|additional) [\w -]{0,20}"
         r"(?:argument|param|field|key|input|propert|option)[^.:]{0,40}[:\s'\"`(\[]+tools\b(?!\[)"
         r"|\btools['\"`]?[\])]?[:,]? ?(?:is |was )?(?:extra|unknown|unexpected|unrecogni[sz]ed)"
-        r"(?: (?:inputs?|fields?|param\w*|arguments?|keyword))",
-        re.I,
+        r"(?: (?:inputs?|fields?|param\w*|arguments?|keyword))"
     ),
 }
 
@@ -208,4 +207,7 @@ def endpoints(base_url: str) -> list[str]:
 def _refused_field(error: LLMError, body: Mapping[str, Any]) -> str | None:
     if error.category not in ("bad_request", "model_not_found", "server_error", "unknown"):
         return None
-    return next((field for field, words in REFUSALS.items() if field in body and words.search(error.detail)), None)
+    for field, words in REFUSALS.items():
+        if field in body and re.search(words, error.detail, re.IGNORECASE):
+            return field
+    return None

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .errors import CommandError
 from .events import Done, Error, Event, Inbound
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """name: without the slash; usage: its arguments; help: one line; run: gets the message and the rest of the line,
     returns the answer, raises CommandError; now: run at once, in the calling thread, instead of in order."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 Decision = Literal["allow", "always", "deny"]
 
@@ -28,8 +28,7 @@ class Inbound:
     turn: str = field(default_factory=new_id)
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What a person decided about an Ask; the model reads the reason of a refusal."""
 
     decision: Decision
@@ -57,6 +56,8 @@ class Event:
 
 @dataclass(frozen=True)
 class TurnStarted(Event):
+    """A message is being answered; model: the one selected."""
+
     type = "turn_started"
     agent: str
     model: str
@@ -80,6 +81,8 @@ class Thinking(Event):
 
 @dataclass(frozen=True)
 class ToolStarted(Event):
+    """A call is about to run, or to be asked about."""
+
     type = "tool_started"
     id: str
     name: str

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .cancel import Cancel
 from .errors import Cancelled
@@ -21,8 +21,9 @@ log = logging.getLogger("agentkit")
 Work = Callable[[Cancel], object]
 
 
-@dataclass
-class _Job:
+class _Job(NamedTuple):
+    """A piece of work, and how it is stopped."""
+
     work: Work
     background: bool
     cancel: Cancel

@@ -6,11 +6,12 @@ import logging
 import sys
 import threading
 from collections.abc import Sequence
-from logging.handlers import RotatingFileHandler
+from io import TextIOWrapper
 from pathlib import Path
 
 log = logging.getLogger("agentkit")
 
+LARGEST = 1 << 20  # bytes of the log
 SHORTEST_KEY = 6  # what is shorter is made up for a server that needs none, and may be part of any word
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 
@@ -22,9 +23,7 @@ def start(workspace: Path, level: str, secrets: Sequence[str]) -> None:
     """
     handler: logging.Handler = logging.NullHandler()
     if level == "debug" or workspace.is_dir():
-        handler = _File(
-            workspace / ".state" / "agentkit.log", maxBytes=1 << 20, backupCount=2, encoding="utf-8", delay=True
-        )
+        handler = _File(workspace / ".state" / "agentkit.log", encoding="utf-8", errors="replace", delay=True)
         handler.setFormatter(_Redacted(secrets))
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -36,18 +35,25 @@ def start(workspace: Path, level: str, secrets: Sequence[str]) -> None:
 def failure(error: Exception) -> int:
     """The program itself failed: one line for the user, the rest for the log; returns the exit code."""
     log.error("agentkit failed", exc_info=error)
-    print(
-        f"agentkit failed ({type(error).__name__}: {error}). LOG_LEVEL=debug writes more to the log.", file=sys.stderr
-    )
+    cure = "Start it with LOG_LEVEL=debug and look into .state/agentkit.log in the workspace."
+    print(f"agentkit failed ({type(error).__name__}: {error}). {cure}", file=sys.stderr)
     return 1
 
 
-class _File(RotatingFileHandler):
-    """Makes its folder when there is something to write; where it cannot, the line is dropped."""
+class _File(logging.FileHandler):
+    """Makes its folder when there is something to write, begins anew when it is full, and keeps the one before as .1;
+    where it cannot write, the line is dropped. (logging.handlers would do for this, but is slow to load.)"""
 
-    def _open(self):  # type: ignore[no-untyped-def]  # its type is private to logging
-        folder = Path(self.baseFilename).parent
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.stream is not None and self.stream.tell() > LARGEST:
+            self.close()
+        super().emit(record)
+
+    def _open(self) -> TextIOWrapper:
+        path = Path(self.baseFilename)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.exists() and path.stat().st_size > LARGEST:
+            path.replace(path.with_suffix(".log.1"))
         return super()._open()
 
     def handleError(self, record: logging.LogRecord) -> None:

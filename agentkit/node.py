@@ -20,15 +20,13 @@ once, in `run`, and a node is tested by iterating its exec.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .cancel import Cancel
 from .events import Answer, Ask, Event, Notice, ToolFinished
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(NamedTuple):
     """The circumstances of one piece of work: who watches, who is asked, how it is stopped."""
 
     publish: Callable[[Event], None]

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from . import dotenv, values
 from .errors import SettingsError
@@ -20,8 +20,7 @@ Approval = Literal["ask", "auto", "trust"]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Variable:
+class Variable(NamedTuple):
     """A setting as the documentation shows it; `default` as it would be written, empty: none."""
 
     name: str

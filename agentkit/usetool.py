@@ -7,9 +7,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 from .approval import Approvals, Asker
 from .calls import Call
@@ -26,8 +26,7 @@ log = logging.getLogger("agentkit")
 GRACE = 0.15  # seconds that a cancelled tool has to say what it did, before it is left behind
 
 
-@dataclass(frozen=True)
-class Toolbox:
+class Toolbox(NamedTuple):
     """The tools of an agent, who allows them, and where they work."""
 
     tools: Mapping[str, Tool]
@@ -53,8 +52,7 @@ class Toolbox:
         return found is not None and found.read_only and not found.asks
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of a call; seconds: how long the function ran."""
 
     ok: bool

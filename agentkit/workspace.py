@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import get_data
+from typing import NamedTuple
 
 from .errors import SettingsError
 
@@ -34,8 +34,7 @@ def folder(given: Path | None, cwd: Path) -> Path:
     return given
 
 
-@dataclass(frozen=True)
-class Agent:
+class Agent(NamedTuple):
     """prompt: the text of its AGENT.md."""
 
     id: str

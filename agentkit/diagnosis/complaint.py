@@ -6,7 +6,6 @@ an array around the object. One bounded walk collects what was said; nobody else
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from dataclasses import dataclass, field
@@ -190,7 +189,9 @@ def _page(text: str) -> list[str]:
         first,
         *(re.split(r"(?i)</(?:script|style)[^<>]*>", part, maxsplit=1)[-1] for part in rest if "</" in part),
     ]
-    words = html.unescape(" ".join(re.sub(r"<[^<>]*>", " ", " ".join(shown)).split()))[:_PAGE]
+    from html import unescape  # a table of 2,000 names, for the one answer in many that is a page
+
+    words = unescape(" ".join(re.sub(r"<[^<>]*>", " ", " ".join(shown)).split()))[:_PAGE]
     title = re.search(r"(?i)<(?:title|h1|message)\b[^<>]*>([^<]{1,200})", first)
-    named = html.unescape(" ".join(title[1].split())) if title else ""
+    named = unescape(" ".join(title[1].split())) if title else ""
     return list(dict.fromkeys(part for part in (named, words) if part))

@@ -1,8 +1,8 @@
 """Measure and print a table: `python -m tests.bench [NAME...] [--json FILE]`, from the root of the repository.
 
-NAME: measure only the figures whose names begin so. Every number is the median of several rounds, and
-where a bare program sets the floor, the two run in turns, so that a busy machine slows both. A missed bar is reported,
-and is no failure: the exit code is 1 only where a figure could not be measured at all.
+NAME: measure only the figures whose names begin so. A number is the median of several rounds. Where a bare program sets
+the floor, the two run in turns, so that a busy machine slows both, and the bar holds for the ratio. A missed bar is
+reported, and is no failure: the exit code is 1 only where a figure could not be measured at all.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .figures import FIGURES, Figure, Measured, Skip
 
 TOPICS = ("start", "stream", "turns", "install", "interrupt")  # modules that register figures, in the table's order
 
-ROW = "{:<30} {:>11} {:>11} {:>7} {:>7}  {:<7} {}"
+ROW = "{:<30} {:>11} {:>11} {:>6} {:>10}  {:<7} {}"
 
 
 def main() -> int:
@@ -67,7 +67,7 @@ def _row(figure: Figure, measured: Measured) -> str:
         f"{measured.value:.4g} {measured.unit}".strip(),
         "" if measured.floor is None else f"{measured.floor:.4g} {measured.unit}",
         "" if measured.ratio is None else f"{measured.ratio:.2f}",
-        "" if figure.bar is None else f"{figure.bar:g}",
+        "" if figure.bar is None else f"{figure.bar:g} {measured.unit if measured.ratio is None else ''}".strip(),
         verdict,
         f"{figure.what} [{measured.note}]" if measured.note else figure.what,
     )

@@ -59,6 +59,6 @@ def _bytes(file: metadata.PackagePath) -> int:
 
 @figure("install size", bar=6)
 def size() -> Measured:
-    """MB on disk of those packages, without agentkit"""
+    """what those take on disk, without agentkit"""
     sizes = {name: sum(map(_bytes, found.files or ())) / 1e6 for name, found in _brought().items()}
     return Measured(sum(sizes.values()), "MB", note=", ".join(f"{name} {each:.2f}" for name, each in sizes.items()))

@@ -21,7 +21,7 @@ from .conversation import Conversation
 from .figures import Measured, figure
 
 ROUNDS = 7
-BAR = 0.2  # seconds
+BAR = 200  # ms
 
 TOOL_THAT_NEVER_LOOKS = '''
 from pathlib import Path
@@ -64,7 +64,7 @@ def _wait_for_file(path: Path) -> None:
 
 
 def _measured(seconds: list[float]) -> Measured:
-    return Measured(median(seconds), "s", note=f"the longest of {len(seconds)}: {max(seconds):.3f} s")
+    return Measured(median(seconds) * 1000, "ms", note=f"the longest of {len(seconds)}: {max(seconds) * 1000:.1f} ms")
 
 
 def _told_once(state: State, server: Loopback, folder: Path, number: int) -> float:
@@ -130,10 +130,6 @@ def _typed(state: State) -> Measured:
 
 
 for _state in STATES:
-    figure(f"interrupt {_state.name}", bar=BAR, what="seconds from cancel.set() to the end of Turn.run")(
-        partial(_told, _state)
-    )
+    figure(f"interrupt {_state.name}", bar=BAR, what="from cancel.set() to the end of Turn.run")(partial(_told, _state))
 for _state in STATES:
-    figure(f"ctrl-c {_state.name}", bar=BAR, what='seconds from Ctrl-C in a terminal to "interrupted"')(
-        partial(_typed, _state)
-    )
+    figure(f"ctrl-c {_state.name}", bar=BAR, what='from Ctrl-C in a terminal to "interrupted"')(partial(_typed, _state))

@@ -60,7 +60,7 @@ def _gaps() -> tuple[list[list[float]], int]:
 
 @figure("tool loop", bar=5)
 def tool_loop() -> Measured:
-    """ms from the last byte of a reply to the next request, besides the tool's own time"""
+    """from the last byte of a reply to the next request, besides the tool's own time"""
     every = [gap * 1000 for turn in _gaps()[0] for gap in turn]
     return Measured(median(every), "ms", note=f"the longest of {len(every)}: {max(every):.1f} ms")
 

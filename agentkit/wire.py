@@ -363,12 +363,14 @@ class Parser:
 
     def _events(self) -> list[Event]:
         """What is new, neighbours of one kind together."""
+        new, self._new = self._new, []
+        if len(new) > 1:
+            new = [(kind, "".join(map(itemgetter(1), pieces))) for kind, pieces in groupby(new, itemgetter(0))]
         events: list[Event] = []
-        for kind, pieces in groupby(self._new, itemgetter(0)):
-            if text := self._whole_characters("".join(text for _, text in pieces)):
+        for kind, piece in new:
+            if text := self._whole_characters(piece):
                 self._said[kind].append(text)
                 events.append(kind(text))
-        self._new.clear()
         return events
 
     def _whole_characters(self, text: str) -> str:

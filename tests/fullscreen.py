@@ -8,7 +8,7 @@ import re
 import struct
 import termios
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -60,13 +60,19 @@ class FullScreen(Terminal):
     """`text` is the screen as it stands."""
 
     def __init__(
-        self, folder: Path, *arguments: str, env: Mapping[str, str], rows: int = 24, columns: int = 80
+        self,
+        folder: Path,
+        *arguments: str,
+        env: Mapping[str, str],
+        program: Sequence[str] = ("-m", "agentkit"),
+        rows: int = 24,
+        columns: int = 80,
     ) -> None:
         self.display = Display(columns, rows)
         self._stream = Stream(self.display)
         self._stream.use_utf8 = True
         self._size = rows, columns
-        super().__init__(folder, *arguments, env=env)
+        super().__init__(folder, *arguments, env=env, program=program)
         self._tell_size()
 
     @property

@@ -49,13 +49,15 @@ def agentkit(
 class Terminal:
     """The program in a pseudo-terminal; `screen` is all it has written so far."""
 
-    def __init__(self, folder: Path, *arguments: str, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, *arguments: str, env: Mapping[str, str], program: Sequence[str] = ("-m", "agentkit")
+    ) -> None:
         self.screen = ""
         self.code: int | None = None
         self.pid, self._fd = pty.fork()
         if self.pid == 0:
             os.chdir(folder)
-            os.execve(sys.executable, [sys.executable, "-m", "agentkit", *arguments], dict(env))
+            os.execve(sys.executable, [sys.executable, *program, *arguments], dict(env))
 
     def __enter__(self) -> Terminal:
         return self

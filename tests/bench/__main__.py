@@ -18,7 +18,14 @@ from typing import Any
 
 from .figures import FIGURES, Figure, Measured, Skip
 
-TOPICS = ("start", "stream", "turns", "install", "interrupt")  # modules that register figures, in the table's order
+TOPICS = (
+    "start",
+    "stream",
+    "turns",
+    "install",
+    "interrupt",
+    "screen",
+)  # modules that register figures, in the table's order
 
 ROW = "{:<30} {:>11} {:>11} {:>6} {:>10}  {:<7} {}"
 

@@ -130,13 +130,13 @@ class Tui:
     def _wait(self) -> None:
         """Sleep until there is something to do, do it, and draw when it is time."""
         timeout = self._timeout(time.monotonic())
-        sources: list[int | Mailbox | Signals] = [self._mail, self._signals, 0]
+        # Until the next frame is due, what comes in waits: many small pieces cost no more than a few large ones.
+        sources: list[int | Mailbox | Signals] = [0, self._signals, *(() if self._dirty else (self._mail,))]
         ready, _, _ = select.select(sources, [], [], timeout)
         for number in self._signals.take():
             self._dirty = True
             self._signal(number)
-        for item in self._mail.take():
-            self._take(item)
+        self._take_mail()
         if 0 in ready:
             self._read()
         elif self._keys.waiting:
@@ -166,6 +166,27 @@ class Tui:
         self._view.status = self._status()
         self._screen.draw(*self._view.compose(*self._screen.size))
         self._dirty, self._drawn = False, time.monotonic()
+
+    def _take_mail(self) -> None:
+        pieces: list[str] = []
+        for item in self._mail.take():
+            if isinstance(item, Text):
+                pieces.append(item.text)
+                continue
+            self._write(pieces)
+            self._take(item)
+        self._write(pieces)
+
+    def _write(self, pieces: list[str]) -> None:
+        """More of the answer; empties the list."""
+        if not pieces:
+            return
+        self._state, self._dirty = "writing", True
+        if self._answer_block is None:
+            self._answer_block = Block(self._glyphs["assistant"], "assistant")
+            self._view.transcript.blocks.append(self._answer_block)
+        self._answer_block.add("".join(pieces))
+        pieces.clear()
 
     def _take(self, item: Any) -> None:
         self._dirty = True
@@ -323,13 +344,7 @@ class Tui:
 
     def _event(self, event: Event) -> None:
         blocks = self._view.transcript.blocks
-        if isinstance(event, Text):
-            self._state = "writing"
-            if self._answer_block is None:
-                self._answer_block = Block(self._glyphs["assistant"], "assistant")
-                blocks.append(self._answer_block)
-            self._answer_block.add(event.text)
-        elif isinstance(event, Thinking):
+        if isinstance(event, Thinking):
             self._state = "thinking"
         elif isinstance(event, TurnStarted):
             self._model = event.model

@@ -140,6 +140,11 @@ class App:
         """Stop the turn that runs in this sender's session, as /stop does; was there one?"""
         return self._lanes.get(self.session_key(inbound)).interrupt()
 
+    def tokens(self, inbound: Inbound) -> int:
+        """How much of the context this sender's conversation took in its last request; 0: unknown."""
+        session = self._sessions.get(self.session_key(inbound))
+        return session.tokens if session else 0
+
     def session_key(self, inbound: Inbound) -> str:
         """Who talks to which agent."""
         return f"agent:{workspace.SAMPLE}:direct:{inbound.peer}"

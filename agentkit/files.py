@@ -57,16 +57,6 @@ def replace_in(
     Fence(roots, closed).replace(path, data, mode)
 
 
-def replace(path: Path, data: bytes, mode: int | None = None) -> None:
-    """Write a whole file of the program's own, or leave it as it was. Raises OSError."""
-    folder, name = os.path.split(os.path.realpath(path))
-    fd = os.open(folder, FOLDER)
-    try:
-        _write(fd, name, data, mode, _look(fd, name))
-    finally:
-        os.close(fd)
-
-
 @dataclass(frozen=True)
 class _Place:
     """Where a path ends: the open folder, the name in it, the whole real path, and what is there, None for nothing."""

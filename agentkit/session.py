@@ -17,6 +17,11 @@ class Session:
     def __init__(self, store: Store, turn: Turn, commands: Commands, system: Callable[[], str]) -> None:
         self._store, self._turn, self._commands, self._system = store, turn, commands, system
 
+    @property
+    def tokens(self) -> int:
+        """What the conversation took of the context in its last request; 0: unknown. May be read from any thread."""
+        return self._store.state.tokens
+
     def take(self, inbound: Inbound, run: Run) -> None:
         """A command is run, anything else is a turn; one event ends it either way."""
         if (ending := self._commands.answer(inbound)) is not None:

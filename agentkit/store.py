@@ -34,7 +34,8 @@ class Context:
 
 @dataclass
 class State:
-    """What the model never sees: whose conversation this is, the model selected, and the tokens this turn has used."""
+    """What the model never sees: whose conversation this is, the model selected, the tokens this turn has used, and
+    those that the conversation took in its last request, the reply included."""
 
     session: str = ""
     agent: str = ""
@@ -42,11 +43,13 @@ class State:
     channel: str = ""
     peer: str = ""
     usage: dict[str, int] = field(default_factory=dict)
+    tokens: int = 0
 
     def spend(self, usage: dict[str, int] | None) -> None:
         """Add the tokens of one request."""
         for name, tokens in (usage or {}).items():
             self.usage[name] = self.usage.get(name, 0) + tokens
+        self.tokens = (usage or {}).get("total_tokens", self.tokens)
 
 
 def _watched_by_nobody() -> Run:

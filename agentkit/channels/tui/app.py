@@ -32,6 +32,7 @@ from ...events import (
     TurnStarted,
 )
 from ...printable import printable
+from ...settings import Settings
 from ..mailbox import Mailbox, Signals
 from .keys import Key, Keys
 from .screen import Row, opened
@@ -55,8 +56,10 @@ class Running(Protocol):
     """What the screen needs of the App, once that is built."""
 
     commands: Commands
+    settings: Settings
 
     def start(self) -> None: ...
+    def tokens(self, inbound: Inbound) -> int: ...
     def interrupt(self, inbound: Inbound) -> bool: ...
 
 
@@ -196,6 +199,7 @@ class Tui:
             self._failure, self._left = item, True
         else:
             self._app = item
+            self._model, self._window = item.settings.llm_model, item.settings.llm_context_window
             threading.excepthook = self._thread_failed(threading.excepthook)
             self._send_next()
 
@@ -378,8 +382,8 @@ class Tui:
         elif isinstance(event, Done) and self._answer_block is None and event.text:
             glyph, style = ("assistant", "assistant") if event.model else ("notice", "notice")
             blocks.append(Block(self._glyphs[glyph], style, event.text))
-        if isinstance(event, Done) and event.model:
-            self._tokens = event.usage.get("total_tokens", 0) or self._tokens
+        if self._app:
+            self._tokens = self._app.tokens(Inbound("", self.name, self.peer))
         if event.turn != self._turn:
             return  # a command that ran beside the turn
         self._turn, self._state, self._answer_block = "", "", None
@@ -408,7 +412,7 @@ class Tui:
 
     def _status(self) -> tuple[str, str]:
         model = "demo" if self._model == "demo" else self._model
-        used = f"{_short(self._tokens)}/{_short(self._window)}" if self._window else ""
+        used = f"{_short(self._tokens)}/{_short(self._window)}" if self._tokens else ""
         right = " · ".join(each for each in (self._agent, model, used) if each)
         if self._hint:
             return self._hint, right

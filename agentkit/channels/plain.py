@@ -5,12 +5,10 @@ On a terminal the answer streams; into a pipe or a file it goes when it is compl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from ..events import Done, Error, Event, Interrupted, Notice, Text, ToolFinished, ToolStarted
 from ..printable import printable
 from .console import Console
+from .wording import in_words
 
 SHOWN_LINES = 5  # of a tool's output
 
@@ -29,7 +27,7 @@ class Plain(Console):
             self._done(event)
         elif isinstance(event, ToolStarted):
             self._break_line()
-            self.tell(f"{event.name}: {_in_words(event.arguments)}".rstrip())
+            self.tell(f"{event.name}: {in_words(event.arguments)}".rstrip())
         elif isinstance(event, ToolFinished):
             state = "ok" if event.ok else "failed"
             self.tell(f"  {state}, {event.seconds:.1f} s\n{_first_lines(event.output)}".rstrip())
@@ -56,14 +54,6 @@ class Plain(Console):
         if self._streamed and self._streamed != "\n":
             self.write("\n")
         self._streamed = ""
-
-
-def _in_words(arguments: Mapping[str, Any]) -> str:
-    """Arguments on one line: the first as it is, the others by name."""
-    first, *others = arguments.items() or [("", "")]
-    said = " ".join((str(first[1]), *(f"{name}={value}" for name, value in others)))
-    line, _, more = printable(said).strip().partition("\n")
-    return line[:200] + " ..." * bool(more or len(line) > 200)
 
 
 def _first_lines(output: str) -> str:

@@ -34,6 +34,7 @@ from ...events import (
 from ...printable import printable
 from ...settings import Settings
 from ..mailbox import Mailbox, Signals
+from ..wording import in_words
 from .keys import Key, Keys
 from .screen import Row, opened
 from .transcript import Block, ToolBlock
@@ -354,8 +355,7 @@ class Tui:
             self._model = event.model
         elif isinstance(event, ToolStarted):
             self._state, self._answer_block = f"running {event.name}", None
-            arguments = " ".join(str(value) for value in event.arguments.values())
-            self._tools[event.id] = ToolBlock(event.name, arguments, self._glyphs["tool"])
+            self._tools[event.id] = ToolBlock(event.name, in_words(event.arguments), self._glyphs["tool"])
             blocks.append(self._tools[event.id])
         elif isinstance(event, ToolFinished):
             self._state = "waiting"

@@ -43,7 +43,7 @@ class ToolBlock:
     """A tool call: what is done, how it went, and the first lines of what came out."""
 
     def __init__(self, name: str, arguments: str, glyph: str) -> None:
-        self._head, self._arguments, self._glyph = name, printable(arguments).replace("\n", " "), glyph
+        self._head, self._arguments, self._glyph = name, arguments, glyph
         self._state: tuple[str, str] = ("", "")
         self._output: list[str] = []
 

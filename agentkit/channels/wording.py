@@ -1,0 +1,18 @@
+"""A tool call in the words that people are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..printable import printable
+
+LONGEST = 200  # characters
+
+
+def in_words(arguments: Mapping[str, Any]) -> str:
+    """Arguments on one line: the first as it is, the others by name."""
+    first, *others = arguments.items() or [("", "")]
+    said = " ".join((str(first[1]), *(f"{name}={value}" for name, value in others)))
+    line, _, more = printable(said).strip().partition("\n")
+    return line[:LONGEST] + " ..." * bool(more or len(line) > LONGEST)

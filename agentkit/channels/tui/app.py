@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from ...channel import AnswerAsk, Dispatch
@@ -410,10 +410,10 @@ class Tui:
     def _summary(self, ask: Ask) -> list[str]:
         return wrap(printable(ask.summary), max(1, self._screen.size[1] - 2))
 
-    def _status(self) -> tuple[str, str]:
+    def _status(self) -> tuple[str, Sequence[str]]:
         model = "demo" if self._model == "demo" else self._model
         used = f"{_short(self._tokens)}/{_short(self._window)}" if self._tokens else ""
-        right = " · ".join(each for each in (self._agent, model, used) if each)
+        right = [each for each in (self._agent, model, used) if each]
         if self._hint:
             return self._hint, right
         if not self._turn:

@@ -10,6 +10,7 @@ from .screen import Row
 from .transcript import Transcript
 from .wrap import clip, clusters, width
 
+SEPARATOR = " · "
 STRIP = 8  # rows at most
 SMALLEST = (5, 20)  # rows and columns that make sense
 
@@ -17,12 +18,12 @@ SMALLEST = (5, 20)  # rows and columns that make sense
 @dataclass
 class View:
     """The state that is drawn. strip: rows between transcript and status line, an approval or queued messages;
-    status: its left and right end."""
+    status: its left end, and the parts of its right end, of which the first give way where there is no room."""
 
     transcript: Transcript = field(default_factory=Transcript)
     editor: Editor = field(default_factory=Editor)
     strip: Sequence[Row] = ()
-    status: tuple[str, str] = ("", "")
+    status: tuple[str, Sequence[str]] = ("", ())
 
     def heights(self, height: int, columns: int) -> tuple[int, int, int]:
         """Rows of the transcript, the strip and the input."""
@@ -47,9 +48,11 @@ class View:
         return rows, (height - entry + row - first, column + 2)
 
     def _status(self, columns: int) -> Row:
-        left, right = self.status
-        right = clip(right, max(0, columns - 2))
-        left = clip(left, max(0, columns - width(right) - 3))
+        left, parts = self.status
+        left = clip(left, columns - 2)
+        while parts and width(left + SEPARATOR.join(parts)) > columns - 4:
+            parts = parts[1:]
+        right = SEPARATOR.join(parts)
         gap = columns - width(left) - width(right) - 2
         return ((f" {left}{' ' * gap}{right} ", "status"),)
 

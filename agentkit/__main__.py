@@ -161,8 +161,7 @@ def _screen(settings: Settings, given: dict[str, Any]) -> int:
     """The full-screen chat: drawn first, so that what is heavy is loaded while it can already be seen."""
     from .channels.tui.app import Tui
 
-    stray = os.open(os.devnull, os.O_WRONLY)
-    tui = Tui("assistant", settings.llm_model or "demo", settings.llm_context_window, stray)
+    tui = Tui("assistant", settings.llm_model or "demo", settings.llm_context_window, _stray(settings))
     built = []
 
     def build() -> App:
@@ -179,6 +178,18 @@ def _screen(settings: Settings, given: dict[str, Any]) -> int:
     finally:
         for app in built:
             app.stop()
+
+
+def _stray(settings: Settings) -> int:
+    """Where words go that would spoil the screen: to the end of the log, where there is one (see log.start)."""
+    state = (settings.workspace_dir or _working_directory() / "workspace") / ".state"
+    try:
+        if settings.log_level == "debug" or state.parent.is_dir():
+            state.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return os.open(state / "agentkit.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        pass  # not writable: the chat works all the same
+    return os.open(os.devnull, os.O_WRONLY)
 
 
 def _prompt(words: Sequence[str], timeout: float | None) -> str:

@@ -17,8 +17,8 @@ from .cancel import Cancel
 from .channel import Channel
 from .client import Client
 from .command import Command, Commands
-from .errors import CommandError
-from .events import Answer, Ask, Error, Event, Inbound, Notice
+from .errors import Cancelled, CommandError
+from .events import Answer, Ask, Error, Event, Inbound, Interrupted, Notice
 from .lanes import Lanes
 from .llm import LLMCall
 from .node import Run
@@ -127,6 +127,8 @@ class App:
             run = Run(publish, lambda ask: self._ask(ask, inbound, publish, cancel), cancel)
             try:
                 self._session(key).take(inbound, run)
+            except Cancelled:
+                publish(Interrupted(""))
             except BaseException as error:  # whatever it is, the sender must hear that this is the end
                 publish(_failed(error))
                 raise

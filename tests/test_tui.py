@@ -263,3 +263,161 @@ def test_a_small_terminal_is_usable(tmp_path: Path) -> None:
         screen.send("hi" + ENTER)
         screen.shows("x x x")
         screen.shows("ready")
+
+
+# -- what an attack has found
+
+
+def test_no_character_hides_the_end_of_what_is_to_be_decided(tmp_path: Path) -> None:
+    command = "echo harmless # " + "\U0001f3fd" * 120 + "; echo the end of it"
+    replies = [call_stream(("bash", {"command": command})), text_stream("Well.")]
+    with Loopback(replies) as server, chat(tmp_path, server, rows=40) as screen:
+        screen.send("go" + ENTER)
+        screen.shows("bash wants to run")
+        screen.shows("the end of it(.|\\n)*y once")
+
+
+def test_a_long_question_is_in_the_transcript_and_its_last_row_in_the_strip(tmp_path: Path) -> None:
+    command = "\n".join(f"echo line {number}" for number in range(40))
+    replies = [call_stream(("bash", {"command": command})), text_stream("Well.")]
+    with Loopback(replies) as server, chat(tmp_path, server) as screen:
+        screen.send("go" + ENTER)
+        screen.shows("more rows, all of them above")
+        screen.shows(r"cwd [^\n]*\n[^\n]*y once")
+        screen.send("\x1b[5~")
+        screen.shows("echo line 20")
+        screen.shows("more below")
+        press_until(screen, "n", "Well|more below")
+
+
+def test_nothing_is_decided_while_the_question_cannot_be_seen(tmp_path: Path) -> None:
+    with Loopback([BASH, text_stream("Well.")]) as server, chat(tmp_path, server) as screen:
+        screen.resize(4, 19)
+        screen.shows("too small")
+        screen.send("go" + ENTER)
+        server.wait_for_requests(1)
+        screen.pump(0.6)
+        screen.send("y")
+        screen.pump(0.2)
+        screen.resize(24, 80)
+        screen.shows("bash wants to run")
+        assert not (tmp_path / "made").exists()
+        press_until(screen, "y", "Well")
+        assert (tmp_path / "made").exists()
+
+
+def test_letters_that_come_together_decide_nothing_and_esc_refuses_beside_a_draft(tmp_path: Path) -> None:
+    with Loopback([BASH, text_stream("Well.")]) as server, chat(tmp_path, server) as screen:
+        screen.send("go" + ENTER)
+        screen.shows("bash wants to run")
+        screen.pump(0.5)
+        screen.send("yy")
+        screen.pump(0.2)
+        assert not (tmp_path / "made").exists()
+        screen.send("my draft")
+        screen.shows("Ctrl-C clears the line")
+        screen.send(ESC)
+        screen.shows("Well")
+        screen.shows("> my draft")
+        assert not (tmp_path / "made").exists()
+
+
+def test_a_command_answers_while_an_answer_streams(tmp_path: Path) -> None:
+    stalled = Response(chunks=[event({"content": "Hel"})], end="hang")
+    with Loopback([stalled]) as server, chat(tmp_path, server) as screen:
+        screen.send("go" + ENTER)
+        screen.shows("● Hel")
+        screen.send("/approvals" + ENTER)
+        screen.shows("Nothing is always allowed")
+        screen.send("/exit" + ENTER)
+        screen.shows("once more leaves")
+        screen.send("/exit" + ENTER)
+        assert screen.wait() == 0
+
+
+def test_a_sequence_that_comes_in_two_parts_while_text_streams_is_one_key(tmp_path: Path) -> None:
+    words = Response(chunks=[event({"content": f"word{number}\n"}) for number in range(400)], gap=0.005, end="hang")
+    with Loopback([words]) as server, chat(tmp_path, server) as screen:
+        screen.send("go" + ENTER)
+        screen.shows("word60")
+        screen.send("\x1b")
+        screen.pump(0.02)
+        screen.send("[5~")
+        screen.shows("more below")
+        assert "interrupted" not in screen.text
+
+
+def test_what_was_queued_is_printed_when_one_leaves(tmp_path: Path) -> None:
+    stalled = Response(chunks=[event({"content": "Hel"})], end="hang")
+    with Loopback([stalled]) as server, chat(tmp_path, server) as screen:
+        screen.send("go" + ENTER)
+        screen.shows("● Hel")
+        screen.send("and this" + ENTER)
+        screen.shows("queued: and this")
+        screen.send("\x04")
+        screen.shows("once more leaves")
+        screen.send("\x04")
+        assert screen.wait() == 0
+        assert "not sent: and this" in screen.screen
+
+
+def test_a_tool_gets_neither_the_keys_nor_the_screen(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import subprocess, sys\nfrom agentkit import tool\n\n@tool\ndef rude() -> str:\n"
+        '    """Reads and writes as it likes."""\n'
+        "    subprocess.run('echo SPOILT; echo SPOILT >&2; cat', shell=True)\n    return repr(sys.stdin.read())\n"
+    )
+    with (
+        Loopback([call_stream(("rude", {})), text_stream("Still here.")]) as server,
+        chat(tmp_path, server, "--tools", "mine.py") as screen,
+    ):
+        screen.send("go" + ENTER)
+        screen.shows("Still here")
+        screen.send("typed")
+        screen.shows("> typed")
+        assert "SPOILT" not in screen.screen
+
+
+def test_stray_words_are_in_the_log(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from agentkit import tool\n\n@tool\ndef loud() -> str:\n"
+        '    """Prints."""\n    print("STRAY", flush=True)\n    return "ok"\n'
+    )
+    with (
+        Loopback([call_stream(("loud", {})), text_stream("Still here.")]) as server,
+        chat(tmp_path, server, "--tools", "mine.py", "--log-level", "debug") as screen,
+    ):
+        screen.send("go" + ENTER)
+        screen.shows("Still here")
+        screen.send("\x04")
+        assert screen.wait() == 0
+    assert "STRAY" in (tmp_path / "workspace" / ".state" / "agentkit.log").read_text()
+
+
+def test_a_locale_without_unicode_gets_ascii(tmp_path: Path) -> None:
+    with Loopback([text_stream("plain words")]) as server, chat(tmp_path, server, LC_ALL="C") as screen:
+        screen.send("hi" + ENTER)
+        screen.shows(r"\* plain words")
+        screen.shows("> hi")
+
+
+def test_the_size_of_the_terminal_counts_and_not_what_the_environment_says(tmp_path: Path) -> None:
+    with Loopback([]) as server, chat(tmp_path, server, LINES="10", COLUMNS="40") as screen:
+        screen.shows(r"(?m)^ ready {30,}assistant · m$")
+
+
+def test_it_comes_back_after_it_was_stopped_from_outside(tmp_path: Path) -> None:
+    with Loopback([text_stream("fine")]) as server, chat(tmp_path, server) as screen:
+        os.kill(screen.pid, signal.SIGSTOP)
+        os.waitpid(screen.pid, os.WUNTRACED)
+        os.kill(screen.pid, signal.SIGCONT)
+        screen.send("hi" + ENTER)
+        screen.shows("● fine")
+
+
+def test_interrupted_twice_from_outside_it_leaves(tmp_path: Path) -> None:
+    with Loopback([]) as server, chat(tmp_path, server) as screen:
+        os.kill(screen.pid, signal.SIGINT)
+        screen.shows("once more leaves")
+        os.kill(screen.pid, signal.SIGINT)
+        assert screen.wait() == 0

@@ -73,8 +73,8 @@ def test_a_paste_is_one_key_with_its_lines() -> None:
 
 def test_an_esc_waits_for_what_may_follow() -> None:
     parser = Keys()
-    assert parser.feed(b"\x1b") == [] and parser.waiting
-    assert parser.feed(b"[A") == [Key("up")] and not parser.waiting
+    assert parser.feed(b"\x1b") == [] and parser.patience == 0.05
+    assert parser.feed(b"[A") == [Key("up")] and parser.patience is None
     assert parser.flush() == []
 
 
@@ -85,7 +85,19 @@ def test_no_bytes_break_the_decoder(pieces: list[bytes]) -> None:
     for piece in pieces:
         parser.feed(piece)
         parser.flush()
+    parser.feed(b"\r")
     assert parser.feed(b"\x1b[201~\x1b[201~\rx")[-1].name in ("text", "paste")
+
+
+def test_a_paste_without_an_end_does_not_keep_the_keyboard() -> None:
+    parser = Keys()
+    assert parser.feed(b"\x1b[200~half") == [] and parser.patience == 1.0
+    assert parser.flush() == [Key("paste", "half")]
+    assert parser.feed(b"x") == [Key("text", "x")]
+
+
+def test_old_mouse_reports_are_not_typed() -> None:
+    assert joined(keys(b"a\x1b[M !!b")) == [Key("text", "ab")]
 
 
 # -- widths
@@ -99,13 +111,13 @@ def test_no_bytes_break_the_decoder(pieces: list[bytes]) -> None:
         ("z\u030cx", 2),
         ("馬", 2),
         ("😀", 2),
-        ("👩\u200d💻", 2),
-        ("🇱🇻", 2),
-        ("❤\ufe0f", 2),
+        ("👩\u200d💻", 4),
+        ("👍🏽", 4),
+        ("❤\ufe0f", 1),
         ("", 0),
     ],
 )
-def test_widths_are_what_terminals_show(text: str, cells: int) -> None:
+def test_widths_are_what_curses_counts(text: str, cells: int) -> None:
     assert width(text) == cells
 
 
@@ -253,6 +265,13 @@ def test_the_window_scrolls_within_its_ends_and_stays_when_more_comes() -> None:
     transcript.blocks.append(Block("*", "", "new"))
     assert shown(transcript)[-1] == "* block 7"
     transcript.scroll(1000, 20, 5)
+    assert shown(transcript)[1] == "* block 0"
+    transcript.to_end()
+    transcript.scroll(3, 20, 5)
+    transcript.scroll(-3, 20, 5)
+    assert transcript.at_end
+    transcript.scroll(1000, 20, 5)
+    transcript.blocks.insert(3, Block("*", "", "put between"))
     assert shown(transcript)[1] == "* block 0"
     transcript.scroll(-1000, 20, 5)
     assert transcript.at_end and shown(transcript)[-1] == "* new"

@@ -36,14 +36,24 @@ from ...settings import Settings
 from ..mailbox import Mailbox, Signals
 from ..wording import in_words
 from .keys import Key, Keys
-from .screen import Row, opened
+from .screen import Row, opened, unicode
 from .transcript import Block, ToolBlock
 from .view import View
 from .wrap import wrap
 
 FRAME = 1 / 30  # seconds between two frames at the least
-ESCAPE = 0.05  # seconds until an ESC is a key
 CALM = 0.3  # seconds an approval is on screen before a key can answer it
+DECISIONS: dict[str, Decision] = {"y": "allow", "a": "always", "n": "deny"}
+SCROLLS = {"pgup": (1, 0), "pgdn": (-1, 0), "wheel-up": (0, 3), "wheel-down": (0, -3)}  # pages and rows
+SIGNALS = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGTSTP,
+    signal.SIGCONT,
+    signal.SIGWINCH,
+)
 ASK_ROWS = 5  # of what is to be decided, beside the transcript
 LAST_WORDS = 2.0  # seconds an interrupted turn has to end before the program leaves
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
@@ -75,11 +85,10 @@ class Tui:
 
     def __init__(self, agent: str, model: str, window: int, stray: int) -> None:
         self._agent, self._model, self._window, self._stray = agent, model, window, stray
-        unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-        self._glyphs, self._spinner = (GLYPHS, SPINNER) if unicode else (ASCII, "|/-\\")
+        self._glyphs, self._spinner = (GLYPHS, SPINNER) if unicode() else (ASCII, "|/-\\")
         self._mail = Mailbox()
         self._keys = Keys()
-        self._view = View()
+        self._view = View(separator=" · " if unicode() else " - ")
         self._app: Running | None = None
         self._failure: Exception | None = None
         self._waiting: deque[str] = deque()
@@ -87,7 +96,9 @@ class Tui:
         self._turn_began = 0.0
         self._state = ""
         self._tokens = 0
-        self._asks: deque[tuple[Ask, float]] = deque()  # with the time each came on screen
+        self._asks: deque[Ask] = deque()
+        self._seen = 0.0  # when the first of them came on the screen, whole; 0: not yet
+        self._typed = 0.0  # when keys last came
         self._answer_block: Block | None = None
         self._tools: dict[str, ToolBlock] = {}
         self._hint = ""  # in the status line, until the next key
@@ -95,6 +106,9 @@ class Tui:
         self._drawn = 0.0
         self._deadline: float | None = None
         self._leaving = self._left = False
+        self._exiting = False
+        self._wrapped: tuple[str, int, list[str]] = ("", 0, [])  # an Ask's summary, for its id and a width
+        self._spelled_out = ""  # the id of the Ask that the transcript holds
         self._code = 0
 
     # -- as a Channel
@@ -114,11 +128,14 @@ class Tui:
         """Show the screen at once, build the app beside it, chat; returns the exit code. Raises what `build` raises."""
         with opened(self._stray) as screen:
             self._screen = screen
-            self._signals = Signals(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGWINCH)
+            self._signals = Signals(*SIGNALS)
+            screen.resized()
             self._draw()
             threading.Thread(target=self._build, args=(build,), name="build", daemon=True).start()
             while not self._left:
                 self._wait()
+        for text in self._waiting:
+            print(f"not sent: {printable(text)}", file=sys.stderr)
         if self._failure is not None:
             raise self._failure
         return self._code
@@ -135,31 +152,36 @@ class Tui:
         """Sleep until there is something to do, do it, and draw when it is time."""
         timeout = self._timeout(time.monotonic())
         # Until the next frame is due, what comes in waits: many small pieces cost no more than a few large ones.
-        sources: list[int | Mailbox | Signals] = [0, self._signals, *(() if self._dirty else (self._mail,))]
+        sources: list[int | Mailbox | Signals] = [
+            self._screen.keys,
+            self._signals,
+            *(() if self._dirty else (self._mail,)),
+        ]
         ready, _, _ = select.select(sources, [], [], timeout)
         for number in self._signals.take():
             self._dirty = True
             self._signal(number)
         self._take_mail()
-        if 0 in ready:
-            self._read()
-        elif self._keys.waiting:
-            self._press(self._keys.flush())
         now = time.monotonic()
+        if self._screen.keys in ready:
+            self._typed = now
+            self._read()
+        elif self._keys.patience is not None and now - self._typed >= self._keys.patience:
+            self._press(self._keys.flush())
         if self._deadline is not None and now >= self._deadline:
             self._left = True
-        if self._turn and now - self._drawn >= SPIN:
+        if self._spins and now - self._drawn >= SPIN:
             self._dirty = True
         if self._dirty and now - self._drawn >= FRAME and not self._left:
             self._draw()
 
     def _timeout(self, now: float) -> float | None:
         waits = []
-        if self._keys.waiting:
-            waits.append(ESCAPE)
+        if self._keys.patience is not None:
+            waits.append(self._typed + self._keys.patience - now)
         if self._dirty:
             waits.append(self._drawn + FRAME - now)
-        elif self._turn:
+        elif self._spins:
             waits.append(self._drawn + SPIN - now)
         if self._deadline is not None:
             waits.append(self._deadline - now)
@@ -170,6 +192,12 @@ class Tui:
         self._view.status = self._status()
         self._screen.draw(*self._view.compose(*self._screen.size))
         self._dirty, self._drawn = False, time.monotonic()
+        if self._asks and self._view.whole:
+            self._seen = self._seen or self._drawn
+
+    @property
+    def _spins(self) -> bool:
+        return bool(self._turn) and not self._asks
 
     def _take_mail(self) -> None:
         pieces: list[str] = []
@@ -223,8 +251,13 @@ class Tui:
     def _signal(self, number: signal.Signals) -> None:
         if number == signal.SIGWINCH:
             self._screen.resized()
+        elif number == signal.SIGTSTP:
+            self._screen.suspend()
+        elif number == signal.SIGCONT:  # stopped in a way that nobody could answer: the shell has had the terminal
+            self._screen.enter()
         elif number == signal.SIGINT:
-            self._interrupt_or_leave()
+            hinted, self._hint = bool(self._hint), ""
+            self._interrupt_or_leave(hinted)
         else:
             self._code = 128 + number
             self._leave()
@@ -233,7 +266,7 @@ class Tui:
 
     def _read(self) -> None:
         try:
-            data = os.read(0, 1 << 16)
+            data = os.read(self._screen.keys, 1 << 16)
         except OSError:
             data = b""
         if data:
@@ -244,33 +277,35 @@ class Tui:
     def _press(self, keys: list[Key]) -> None:
         for key in keys:
             self._dirty = True
-            if not self._decide(key):
+            if not self._decide(key, alone=len(keys) == 1):
                 hint, self._hint = self._hint, ""
                 self._key(key, hinted=bool(hint))
 
-    def _decide(self, key: Key) -> bool:
-        """A key that answers the approval on screen: only on an empty line, and not before it could be seen."""
-        if not self._asks or self._view.editor.text:
+    def _decide(self, key: Key, alone: bool) -> bool:
+        """A key that answers the approval on screen. A letter does so only on an empty line, when it came alone (a
+        paste without brackets does not), and once all of the question could be seen for a moment."""
+        if not self._asks:
             return False
-        ask, since = self._asks[0]
-        decisions: dict[str, Decision] = {"y": "allow", "a": "always", "n": "deny"}
-        decision = decisions.get(key.text.lower()) if key.name == "text" else "deny" if key.name == "esc" else None
-        if decision is None:
+        if key.name == "esc":
+            self._settle_ask("deny")
+            return True
+        if key.name != "text" or self._view.editor.text or not set(key.text.lower()) <= DECISIONS.keys():
             return False
-        if time.monotonic() - since >= CALM:
-            self._asks.popleft()
-            if self._asks:
-                self._asks[0] = (self._asks[0][0], time.monotonic())
-            self._answer(self.peer, ask.id, Answer(decision))
+        if alone and len(key.text) == 1 and self._seen and time.monotonic() - self._seen >= CALM:
+            self._settle_ask(DECISIONS[key.text.lower()])
         return True
+
+    def _settle_ask(self, decision: Decision) -> None:
+        ask, self._seen = self._asks.popleft(), 0.0
+        self._answer(self.peer, ask.id, Answer(decision))
 
     def _key(self, key: Key, hinted: bool) -> None:
         editor, transcript = self._view.editor, self._view.transcript
-        rows, columns = self._screen.size
-        page = self._view.heights(rows, columns)[0]
-        scrolls = {"pgup": page - 1, "pgdn": 1 - page, "wheel-up": 3, "wheel-down": -3}
-        if key.name in scrolls:
-            transcript.scroll(scrolls[key.name], columns, page)
+        if key.name in SCROLLS:
+            rows, columns = self._screen.size
+            page = self._view.heights(rows, columns)[0]
+            pages, lines = SCROLLS[key.name]
+            transcript.scroll(pages * (page - 1) + lines, columns, page)
         elif key.name == "enter":
             self._enter()
         elif key.name == "esc":
@@ -298,7 +333,8 @@ class Tui:
         self._view.transcript.to_end()
         self._view.editor.take()
         if text.strip() == "/exit":
-            self._ask_to_leave(True, "")
+            self._ask_to_leave(not self._turn or self._exiting, "/exit")
+            self._exiting = True
         elif self._app and self._app.commands.is_now(text):
             self._say(text)
         else:
@@ -306,7 +342,7 @@ class Tui:
             self._send_next()
 
     def _send_next(self) -> None:
-        if self._app and self._waiting and not self._turn:
+        while self._app and self._waiting and not self._turn and not self._leaving:
             self._say(self._waiting.popleft())
 
     def _say(self, text: str) -> None:
@@ -314,6 +350,7 @@ class Tui:
         inbound = Inbound(text, self.name, self.peer)
         if not self._app.commands.is_now(text):
             self._turn, self._turn_began, self._state = inbound.turn, time.monotonic(), "waiting"
+            self._exiting = False
         self._view.transcript.blocks.append(Block(self._glyphs["user"], "user", text))
         self._dispatch(inbound)
 
@@ -323,8 +360,10 @@ class Tui:
         """Stop the turn; what is queued behind it comes back into the input line."""
         if not self._turn or not self._app:
             return False
-        if self._waiting:
-            self._view.editor.insert("\n".join(self._waiting))
+        if self._waiting and not self._leaving:
+            editor = self._view.editor
+            editor.text = "\n".join((*self._waiting, *([editor.text] if editor.text else [])))
+            editor.cursor = len(editor.text)
             self._waiting.clear()
         self._app.interrupt(Inbound("", self.name, self.peer))
         return True
@@ -341,9 +380,10 @@ class Tui:
             self._hint = f"{key} once more leaves"
 
     def _leave(self) -> None:
-        if not self._interrupt() or self._leaving:
+        again, self._leaving = self._leaving, True
+        if not self._interrupt() or again:
             self._left = True
-        self._leaving, self._deadline = True, time.monotonic() + LAST_WORDS
+        self._deadline = time.monotonic() + LAST_WORDS
 
     # -- events
 
@@ -362,13 +402,11 @@ class Tui:
             if block := self._tools.pop(event.id, None):
                 block.finish(event.ok, event.output, event.seconds, self._glyphs["ok" if event.ok else "failed"])
         elif isinstance(event, Ask):
-            self._state = "your decision"
-            self._asks.append((event, time.monotonic()))
-            if len(self._summary(event)) > ASK_ROWS:
-                blocks.append(Block("?", "ask", f"{event.tool} wants to run:\n{event.summary}"))
+            self._asks.append(event)
         elif isinstance(event, Notice):
             style = "error" if event.level == "error" else "notice"
-            at = len(blocks) - (self._answer_block is not None)  # never in the middle of what is being written
+            # Never in the middle of what is being written.
+            at = blocks.index(self._answer_block) if self._answer_block else len(blocks)
             blocks.insert(at, Block(self._glyphs["notice"], style, event.text, body="" if style == "notice" else style))
         elif isinstance(event, ENDINGS):
             self._end(event)
@@ -379,7 +417,7 @@ class Tui:
             blocks.append(Block(self._glyphs["failed"], "error", event.message, body="error"))
         elif isinstance(event, Interrupted):
             blocks.append(Block(self._glyphs["notice"], "notice", "interrupted"))
-        elif isinstance(event, Done) and self._answer_block is None and event.text:
+        elif isinstance(event, Done) and event.text and not (self._answer_block and event.turn == self._turn):
             glyph, style = ("assistant", "assistant") if event.model else ("notice", "notice")
             blocks.append(Block(self._glyphs[glyph], style, event.text))
         if self._app:
@@ -397,30 +435,45 @@ class Tui:
 
     def _strip(self) -> list[Row]:
         if self._asks:
-            ask, _ = self._asks[0]
-            shown = self._summary(ask)
-            rows: list[Row] = [((f"{ask.tool} wants to run", "ask"),)]
-            rows += [(("  ", "ask"), (row, "")) for row in shown[:ASK_ROWS]]
-            if len(shown) > ASK_ROWS:
-                rows[-1] = (("  ... all of it is above: PgUp", "dim"),)
-            return [*rows, (("y once   a always in this session   n no   Esc no", "ask"),)]
+            return self._question(self._asks[0])
         queued: list[Row] = [((f"  queued: {printable(text)}".replace("\n", " "), "dim"),) for text in self._waiting]
-        return queued if self._turn or not self._app else []
+        return queued
 
-    def _summary(self, ask: Ask) -> list[str]:
-        return wrap(printable(ask.summary), max(1, self._screen.size[1] - 2))
+    def _question(self, ask: Ask) -> list[Row]:
+        """What is to be decided. What is too long for the strip is in the transcript as a whole, and its last row
+        here too: it may say that there is more."""
+        if self._wrapped[:2] != (ask.id, self._screen.size[1]):
+            shown = wrap(printable(ask.summary), max(1, self._screen.size[1] - 2))
+            self._wrapped = ask.id, self._screen.size[1], shown
+        shown = self._wrapped[2]
+        rows: list[Row] = [((f"{ask.tool} wants to run", "ask"),)]
+        if len(shown) > ASK_ROWS:
+            if ask.id != self._spelled_out:
+                self._spelled_out = ask.id
+                summary = f"{ask.tool} wants to run:\n{ask.summary}"
+                self._view.transcript.blocks.append(Block("?", "ask", summary))
+            more = f"... {len(shown) - ASK_ROWS + 1} more rows, all of them above: PgUp"
+            shown = [*shown[: ASK_ROWS - 2], more, shown[-1]]
+        rows += [(("  ", "ask"), (row, "")) for row in shown]
+        if self._view.editor.text:
+            return [*rows, (("Ctrl-C clears the line, then decide   Esc no", "ask"),)]
+        return [*rows, (("y once   a always in this session   n no   Esc no", "ask"),)]
 
     def _status(self) -> tuple[str, Sequence[str]]:
-        model = "demo" if self._model == "demo" else self._model
         used = f"{_short(self._tokens)}/{_short(self._window)}" if self._tokens else ""
-        right = [each for each in (self._agent, model, used) if each]
-        if self._hint:
-            return self._hint, right
+        left = self._hint or self._doing()
+        if not self._view.transcript.at_end:
+            left += f"{self._view.separator}more below: PgDn"
+        return left, [each for each in (self._agent, self._model, used) if each]
+
+    def _doing(self) -> str:
+        if self._asks:
+            return "your decision" if self._view.whole else "your decision: make the window larger"
         if not self._turn:
-            return ("ready" if self._app else "starting"), right
+            return "ready" if self._app else "starting"
         seconds = time.monotonic() - self._turn_began
         spinner = self._spinner[int(seconds / SPIN) % len(self._spinner)]
-        return f"{spinner} {self._state} {seconds:.0f}s · Esc stops", right
+        return f"{spinner} {self._state} {seconds:.0f}s{self._view.separator}Esc stops"
 
 
 def _short(tokens: int) -> str:

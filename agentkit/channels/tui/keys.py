@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 PASTE_END = b"\x1b[201~"
 LONGEST = 64  # bytes of a control sequence; a longer one is noise
+ESCAPE = 0.05  # seconds until an ESC is a key
+PASTE = 1.0  # seconds of silence until a paste without an end is over
 
 
 class Key(NamedTuple):
@@ -22,6 +24,8 @@ class Key(NamedTuple):
 
 _SEQUENCE = re.compile(rb"\x1b(?:\[([0-?]*)[ -/]*([@-~])|O([ -~]))")
 _BEGUN = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*|O)?")
+_RUN = re.compile(rb"[^\x00-\x1f\x7f]*")
+_BEGUN_CHARACTER = re.compile(rb"(?:[\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xbf]{0,2})$")
 _LETTERS = {
     "A": "up", "B": "down", "C": "right", "D": "left", "H": "home", "F": "end", "Z": "S-tab", "M": "enter",
     "P": "f1", "Q": "f2", "R": "f3", "S": "f4",
@@ -42,65 +46,69 @@ class Keys:
         self._paste: bytearray | None = None
 
     @property
-    def waiting(self) -> bool:
-        """Is there an ESC that may be a key, or the beginning of a sequence? `flush` decides, 50 ms later."""
-        return self._paste is None and self._bytes.startswith(b"\x1b")
+    def patience(self) -> float | None:
+        """Seconds to wait for more bytes before `flush`: an ESC may be a key or the beginning of a sequence, a paste
+        may have lost its end. None: nothing is open."""
+        if self._paste is not None:
+            return PASTE
+        return ESCAPE if self._bytes.startswith(b"\x1b") else None
 
     def feed(self, data: bytes) -> list[Key]:
         """Take the next bytes."""
         keys: list[Key] = []
         self._bytes += data
-        while self._bytes:
-            size = self._pasted(keys) if self._paste is not None else self._next(keys)
+        at = 0
+        while at < len(self._bytes):
+            size = self._pasted(at, keys) if self._paste is not None else self._next(at, keys)
             if not size:
                 break
-            self._bytes = self._bytes[size:]
+            at += size
+        self._bytes = self._bytes[at:]
         return keys
 
     def flush(self) -> list[Key]:
-        """No more bytes have come: an ESC was a key."""
-        if not self.waiting:
+        """No more bytes have come: an ESC was a key, a paste is over."""
+        if self._paste is not None:
+            return self.feed(PASTE_END)
+        if not self._bytes.startswith(b"\x1b"):
             return []
         rest, self._bytes = self._bytes[1:], b""
         return [Key("esc"), *self.feed(rest)]
 
-    def _next(self, keys: list[Key]) -> int:
-        """Take one key, or a run of text, from the beginning; how many bytes it was, 0: more are needed."""
-        first = self._bytes[0]
+    def _next(self, at: int, keys: list[Key]) -> int:
+        """Take one key, or a run of text; how many bytes it was, 0: more are needed."""
+        first = self._bytes[at]
         if first == 0x1B:
-            return self._escape(keys)
+            return self._escape(at, keys)
         if first < 0x20 or first == 0x7F:
             keys.append(Key(_CONTROLS.get(first) or f"C-{chr(first | 0x60)}"))
             return 1
-        return self._text(keys)
-
-    def _text(self, keys: list[Key], prefix: int = 0) -> int:
-        run = re.match(rb"[^\x00-\x1f\x7f]*", self._bytes[prefix:])
+        run = _RUN.match(self._bytes, at)
         data = run[0] if run else b""
-        held = 0
-        if prefix + len(data) == len(self._bytes):  # the last character may not be whole yet
-            begun = re.search(rb"(?:[\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xbf]{0,2})$", data)
-            held = len(begun[0]) if begun else 0
-        text = data[: len(data) - held].decode("utf-8", "replace")
-        if text:
-            keys.append(Key("text", text))
-        return len(data) - held
+        if at + len(data) == len(self._bytes) and (begun := _BEGUN_CHARACTER.search(data)):
+            data = data[: begun.start()]  # the last character is not whole yet
+        if data:
+            keys.append(Key("text", data.decode("utf-8", "replace")))
+        return len(data)
 
-    def _escape(self, keys: list[Key]) -> int:
-        found = _SEQUENCE.match(self._bytes)
-        if found:
+    def _escape(self, at: int, keys: list[Key]) -> int:
+        left = len(self._bytes) - at
+        if found := _SEQUENCE.match(self._bytes, at):
+            size = found.end() - at
+            if found[0] == b"\x1b[M":  # a mouse report of the old form: three bytes follow
+                return size + 3 if left >= size + 3 else 0
             if found[0] == b"\x1b[200~":
                 self._paste = bytearray()
             elif key := _named(found):
                 keys.append(key)
-            return found.end()
-        begun = _BEGUN.match(self._bytes)
-        size = begun.end() if begun else 1
-        if size == len(self._bytes) and size <= LONGEST:
+            return size
+        begun = _BEGUN.match(self._bytes, at)
+        size = begun.end() - at if begun else 1
+        if size == left and size <= LONGEST:
             return 0
         if size > 2:  # broken in its middle
             return size
-        after = self._bytes[1]
+        after = self._bytes[at + 1]
         if after == 0x1B:
             keys.append(Key("esc"))
             return 1
@@ -108,24 +116,24 @@ class Keys:
             keys.append(Key(f"M-{_CONTROLS.get(after) or 'C-' + chr(after | 0x60)}"))
             return 2
         length = 1 if after < 0xC0 else 2 if after < 0xE0 else 3 if after < 0xF0 else 4
-        if len(self._bytes) < 1 + length:
+        if left < 1 + length:
             return 0
-        keys.append(Key(f"M-{self._bytes[1 : 1 + length].decode('utf-8', 'replace')}"))
+        keys.append(Key(f"M-{self._bytes[at + 1 : at + 1 + length].decode('utf-8', 'replace')}"))
         return 1 + length
 
-    def _pasted(self, keys: list[Key]) -> int:
+    def _pasted(self, at: int, keys: list[Key]) -> int:
         """Within a paste: everything up to its end, which may be cut too."""
         assert self._paste is not None
-        end = self._bytes.find(PASTE_END)
+        end = self._bytes.find(PASTE_END, at)
         if end < 0:
-            kept = max(0, len(self._bytes) - len(PASTE_END) + 1)
-            self._paste += self._bytes[:kept]
+            kept = max(0, len(self._bytes) - at - len(PASTE_END) + 1)
+            self._paste += self._bytes[at : at + kept]
             return kept
-        self._paste += self._bytes[:end]
+        self._paste += self._bytes[at:end]
         text = bytes(self._paste).decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
         keys.append(Key("paste", text))
         self._paste = None
-        return end + len(PASTE_END)
+        return end - at + len(PASTE_END)
 
 
 def _named(found: re.Match[bytes]) -> Key | None:

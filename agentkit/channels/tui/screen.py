@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import curses
+import locale
 import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 
-from .wrap import clip, width
+from .wrap import clip, clusters, width
 
 # A piece of a row: its text and the name of a style.
 Span = tuple[str, str]
@@ -42,24 +43,36 @@ def capable() -> bool:
         return False
 
 
+def unicode() -> bool:
+    """Does curses write UTF-8? It follows the locale, whatever encoding Python has chosen for itself."""
+    return locale.nl_langinfo(locale.CODESET).upper().replace("-", "") == "UTF8"
+
+
 class Screen:
-    """Made by `opened`. Coordinates are cells, from the top left."""
+    """Made by `opened`. Coordinates are cells, from the top left.
 
-    def __init__(self) -> None:
-        self._fd = sys.stdout.fileno()
-        self._window = curses.initscr()
+    Descriptors 0, 1 and 2 are no terminal meanwhile, so that nothing but this class can read from it or write to it;
+    `keys` is where keys are read. stray: the descriptor that takes what is written all the same.
+    """
+
+    def __init__(self, stray: int) -> None:
+        self._stray = stray
+        self.keys, self._tty, self._stderr = os.dup(0), os.dup(1), os.dup(2)
+        self._unicode = unicode()
         self._styles: dict[str, int] = {}
-        self._setup()
+        self._window = curses.initscr()
 
-    def _setup(self) -> None:
-        curses.noecho()
-        curses.raw()
-        curses.nonl()
-        self._window.keypad(False)
-        curses.typeahead(-1)
-        with contextlib.suppress(curses.error):
-            curses.start_color()
-            curses.use_default_colors()
+    def enter(self) -> None:
+        """Set the terminal up, also after it was given back."""
+        with self._terminal():
+            curses.noecho()
+            curses.raw()
+            curses.nonl()
+            self._window.keypad(False)
+            curses.typeahead(-1)
+            with contextlib.suppress(curses.error):
+                curses.start_color()
+                curses.use_default_colors()
         colored = curses.has_colors() and not os.environ.get("NO_COLOR")
         for number, (name, (color, attribute)) in enumerate(_COLORS.items(), 1):
             if colored and color >= 0:
@@ -67,6 +80,7 @@ class Screen:
                 attribute |= curses.color_pair(number)
             self._styles[name] = attribute
         self._send(MODES)
+        self.resized()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -80,63 +94,93 @@ class Screen:
             x = 0
             for text, style in row:
                 x += self._put(y, x, text, style)
-        with contextlib.suppress(curses.error):
-            curses.curs_set(0 if cursor is None else 1)
         if cursor is not None:
             height, columns = self.size
             self._window.move(min(cursor[0], height - 1), min(cursor[1], columns - 1))
-        self._window.refresh()
+        self._window.noutrefresh()
+        with self._terminal():
+            with contextlib.suppress(curses.error):
+                curses.curs_set(0 if cursor is None else 1)
+            curses.doupdate()
 
     def _put(self, y: int, x: int, text: str, style: str) -> int:
-        """Write as much as fits; returns the cells it took."""
+        """Write as much as fits, and nothing outside of its row; returns the cells it took."""
         height, columns = self.size
         if y >= height or x >= columns:
             return 0
         text = clip(text, columns - x)
+        if not self._unicode:
+            text = text.encode("ascii", "replace").decode()
+        attribute = self._styles.get(style, 0)
         with contextlib.suppress(curses.error):  # the last cell is written, and then the cursor has nowhere to go
-            self._window.addstr(y, x, text, self._styles.get(style, 0))
+            if text.isascii():
+                self._window.addstr(y, x, text, attribute)
+            else:  # each character at its own place: should curses count one otherwise, the rest stays where it is
+                at = x
+                for cluster, cells in clusters(text):
+                    self._window.addstr(y, at, cluster, attribute)
+                    at += cells
+                    if self._window.getyx()[0] != y:
+                        break
         return width(text)
 
     def resized(self) -> None:
-        """The terminal has another size now."""
-        columns, rows = os.get_terminal_size(self._fd)
-        curses.resizeterm(max(1, rows), max(1, columns))
+        """The terminal has another size now, or shows something else."""
+        columns, rows = os.get_terminal_size(self._tty)
+        with self._terminal():
+            curses.resizeterm(max(1, rows), max(1, columns))
         self._window.clearok(True)
 
-    def close(self) -> None:
+    def leave(self) -> None:
         """Give the terminal back."""
         self._send(MODES_OFF)
-        with contextlib.suppress(curses.error):
+        with self._terminal(), contextlib.suppress(curses.error):
             curses.endwin()
 
     def suspend(self) -> None:
         """Stop the program, as Ctrl-Z does; comes back when it goes on."""
-        self.close()
+        self.leave()
         handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(0, signal.SIGTSTP)
         signal.signal(signal.SIGTSTP, handler)
-        self._window.refresh()
-        self._setup()
-        self.resized()
+        self.enter()
+
+    def close(self) -> None:
+        """Give the terminal back, and the descriptors."""
+        self.leave()
+        for kept, number in ((self.keys, 0), (self._tty, 1), (self._stderr, 2)):
+            os.dup2(kept, number)
+            os.close(kept)
+
+    @contextlib.contextmanager
+    def _terminal(self) -> Iterator[None]:
+        """curses writes to descriptor 1: for that moment it is the terminal, though not for a child that is made in
+        that very moment."""
+        os.dup2(self._tty, 1, inheritable=False)
+        try:
+            yield
+        finally:
+            os.dup2(self._stray, 1)
 
     def _send(self, data: bytes) -> None:
         with contextlib.suppress(OSError):
-            os.write(self._fd, data)
+            os.write(self._tty, data)
 
 
 @contextlib.contextmanager
-def opened(log: int) -> Iterator[Screen]:
-    """The screen, within the `with`. What else is written to stdout or stderr meanwhile goes to the file `log`."""
-    stdout, stderr = sys.stdout, sys.stderr
-    kept = os.dup(2)
-    screen = Screen()
+def opened(stray: int) -> Iterator[Screen]:
+    """The screen, within the `with`; what else is written to stdout or stderr meanwhile goes to `stray`."""
+    streams = sys.stdout, sys.stderr
+    screen = Screen(stray)
     try:
-        os.dup2(log, 2)
-        with open(os.dup(log), "w", buffering=1, errors="replace") as stray:
-            sys.stdout = sys.stderr = stray
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
+        os.dup2(stray, 2)
+        with open(os.dup(stray), "w", buffering=1, errors="replace") as file:
+            sys.stdout = sys.stderr = file
+            screen.enter()
             yield screen
     finally:
-        sys.stdout, sys.stderr = stdout, stderr
+        sys.stdout, sys.stderr = streams
         screen.close()
-        os.dup2(kept, 2)
-        os.close(kept)

@@ -17,6 +17,7 @@ class Block:
         self._lines: list[str] = []
         self._tail = ""
         self._wrapped: list[str] = []
+        self._tail_rows: list[str] | None = None
         self._columns = 0
         self.add(text)
 
@@ -24,6 +25,7 @@ class Block:
         """More of it has come."""
         *lines, self._tail = (self._tail + printable(text)).split("\n")
         self._lines += lines
+        self._tail_rows = None
         if self._columns:
             for line in lines:
                 self._wrapped += wrap(line, self._columns)
@@ -33,8 +35,11 @@ class Block:
         if columns - 2 != self._columns:
             self._columns = max(1, columns - 2)
             self._wrapped = [row for line in self._lines for row in wrap(line, self._columns)]
+            self._tail_rows = None
+        if self._tail_rows is None:
+            self._tail_rows = wrap(self._tail, self._columns) if self._tail else []
         rows: list[Row] = [()]
-        for number, text in enumerate((*self._wrapped, *(wrap(self._tail, self._columns) if self._tail else ()))):
+        for number, text in enumerate((*self._wrapped, *self._tail_rows)):
             rows.append(((self._glyph if number == 0 else " ", self._style), (f" {text}", self._body)))
         return rows
 
@@ -66,12 +71,12 @@ class ToolBlock:
 
 
 class Transcript:
-    """All blocks, and how far the view is scrolled: kept as a place in the text, so that what comes below moves
-    nothing. Work is in proportion to the rows shown."""
+    """All blocks, and how far the view is scrolled: kept as a block and its row, so that what comes below, or is put
+    before a block, moves nothing."""
 
     def __init__(self) -> None:
         self.blocks: list[Block | ToolBlock] = []
-        self._bottom: tuple[int, int] | None = None  # the block and its row at the bottom; None: the end
+        self._bottom: tuple[Block | ToolBlock, int] | None = None  # what is at the bottom; None: the end
 
     @property
     def at_end(self) -> bool:
@@ -95,17 +100,21 @@ class Transcript:
             row += len(self.blocks[block].rows(columns))
         while block < len(self.blocks) and row >= (size := len(self.blocks[block].rows(columns))):
             block, row = block + 1, row - size
-        self._bottom = (block, row) if block < len(self.blocks) else None
+        row = max(row, 0)
+        self._bottom = (self.blocks[block], row) if (block, row) < self._end(columns) else None
         if rows > 0:
-            row = max(row, 0)
-            self._bottom = (block, row)
             missing = height - len(self._rows_up_to(block, row, columns, height))
             if missing > 0:  # the beginning is at the top: no further
                 self.scroll(-missing, columns, height)
 
     def _place(self, columns: int) -> tuple[int, int]:
-        if self._bottom is not None:
-            return self._bottom
+        if self._bottom is None:
+            return self._end(columns)
+        shown, row = self._bottom
+        block = next(at for at in range(len(self.blocks) - 1, -1, -1) if self.blocks[at] is shown)
+        return block, min(row, len(shown.rows(columns)) - 1)
+
+    def _end(self, columns: int) -> tuple[int, int]:
         last = len(self.blocks) - 1
         return last, len(self.blocks[last].rows(columns)) - 1 if self.blocks else -1
 

@@ -8,25 +8,24 @@ from functools import lru_cache
 from unicodedata import category, east_asian_width
 
 TAB = 4
-_ZWJ, _VS16 = "\u200d", "\ufe0f"
 
 
 def clusters(text: str) -> Iterator[tuple[str, int]]:
-    """What a person sees as one character each, with its width in cells: marks stay with their letter."""
-    cluster, cells = "", 0
-    joined = False
+    """What a person sees as one character each, with its width in cells: marks stay with their letter.
+
+    The width is the sum of its parts, as the C library and so curses counts: a terminal that draws a joined emoji in
+    two cells leaves a gap, but nothing is ever written over anything else.
+    """
+    cluster, cells, joined = "", 0, False
     for character in text:
         size = _cells(character)
-        pair = _is_flag(character) and len(cluster) == 1 and _is_flag(cluster)
-        if cluster and (size == 0 or joined or pair):
-            cluster += character
-            if character == _VS16 or pair:
-                cells = 2
+        if cluster and (size == 0 or joined):
+            cluster, cells = cluster + character, cells + size
         else:
             if cluster:
                 yield cluster, cells
             cluster, cells = character, size
-        joined = character == _ZWJ
+        joined = character == "\u200d"
     if cluster:
         yield cluster, cells
 
@@ -60,15 +59,19 @@ def wrap(text: str, cells: int) -> list[str]:
 
 def _wrap_line(line: str, cells: int) -> list[str]:
     rows: list[str] = []
+    at = 0
     while True:
-        head = clip(line, cells) or next((cluster for cluster, _ in clusters(line)), "")
-        rest = line[len(head) :]
-        if not rest:
-            return [*rows, line]
-        if not rest.startswith(" ") and (space := _last_break(head)) > 0:
-            head, rest = line[:space], line[space:]
+        ahead = line[at : at + 4 * cells + 64]
+        head = clip(ahead, cells) or next((cluster for cluster, _ in clusters(ahead)), "")
+        end = at + len(head)
+        if end >= len(line):
+            return [*rows, line[at:]]
+        if line[end] != " " and (space := _last_break(head)) > 0:
+            head, end = head[:space], at + space
         rows.append(head.rstrip() if head.strip() else head)
-        line = rest.lstrip(" ")
+        while end < len(line) and line[end] == " ":
+            end += 1
+        at = end
 
 
 def _last_break(head: str) -> int:
@@ -81,10 +84,6 @@ def _last_break(head: str) -> int:
 def _cells(character: str) -> int:
     if category(character) in ("Mn", "Me", "Cf") and character != "\u00ad":
         return 0
-    if 0x1160 <= ord(character) <= 0x11FF or 0x1F3FB <= ord(character) <= 0x1F3FF:
-        return 0  # a vowel or final within a Hangul syllable, a skin tone
+    if 0x1160 <= ord(character) <= 0x11FF:
+        return 0  # a vowel or final within a Hangul syllable
     return 2 if east_asian_width(character) in "WF" else 1
-
-
-def _is_flag(character: str) -> bool:
-    return 0x1F1E6 <= ord(character) <= 0x1F1FF

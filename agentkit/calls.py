@@ -11,20 +11,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from .events import new_id
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """A call the model wants made. arguments: JSON text as it came; extra: fields the server wants sent back;
     cut: the reply reached its limit within this call, which must not run."""
 
     id: str
     name: str
     arguments: str
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = MappingProxyType({})
     cut: bool = False
 
 

@@ -17,7 +17,7 @@ import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints, overload
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints, overload
 
 from .cancel import Cancel
 from .errors import ToolError
@@ -42,8 +42,7 @@ class Scope:
         return self.roots[0]
 
 
-@dataclass(frozen=True)
-class Tool:
+class Tool(NamedTuple):
     """A function the model can call. read_only: neighbouring calls may run side by side, and unattended;
     asks: a person allows each call (see approval.py); preview: what they are shown, from the same arguments."""
 

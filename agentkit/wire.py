@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from .calls import Call, Calls, object_of
 from .diagnosis import classify
@@ -49,8 +48,7 @@ BROKEN_OFF = {
 THINKING_FIELDS = ("reasoning_content", "reasoning")
 
 
-@dataclass(frozen=True)
-class Reply:
+class Reply(NamedTuple):
     """One answer of the model. finish_reason: `stop`, `tool_calls`, `length` ..., or `interrupted` when the user broke
     it off; usage: prompt_tokens, completion_tokens, total_tokens, or None where the server sent none;
     thinking_field: the field its reasoning came in."""

@@ -1,6 +1,6 @@
 """What model servers say when they refuse, and what it means: a table, in the order in which it is asked.
 
-One phrase a line, as a regular expression over words in one spelling (see diagnosis.spelled): lower case, no quotes,
+One phrase a line, as a regular expression over words in one spelling (see verdict.spelled): lower case, no quotes,
 "_" as a space, CamelCase split, no addresses. So "ContextWindowExceededError", "context_window_exceeded" and "context
 window exceeded" are one, and codes, types and sentences share the table. Gaps are bounded and stay on their line.
 """
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 NOTHING = 0  # the status where there was no answer
 OPEN = (NOTHING, 200)  # no answer, or one that began well and failed in its middle
@@ -29,8 +29,7 @@ _FORMS = {
 }
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """A category and the phrases that mean it. unless: what takes it back; at: the statuses it can be true for."""
 
     category: str

@@ -10,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wcwidth import wcswidth
 
+from agentkit.channels.tui.chat import Chat
 from agentkit.channels.tui.editor import Editor
 from agentkit.channels.tui.keys import Key, Keys
 from agentkit.channels.tui.transcript import Block, ToolBlock, Transcript
 from agentkit.channels.tui.view import View, layout
 from agentkit.channels.tui.wrap import clip, clusters, width, wrap
+from agentkit.events import Ask, Interrupted
 
 
 def keys(data: bytes) -> list[Key]:
@@ -283,6 +285,21 @@ def test_a_tool_shows_its_first_lines_and_counts_the_rest() -> None:
     rows = ["".join(text for text, _ in row) for row in block.rows(40)]
     assert rows[1].startswith("# bash  make test") and rows[1].endswith("ok 1.2s")
     assert rows[2] == "  | line 0" and rows[-1] == "  | ... 15 more lines"
+
+
+def test_a_question_is_seen_only_once_it_was_drawn_whole_and_each_one_anew() -> None:
+    chat = Chat("assistant", "m", 1000)
+    chat.said("go", "turn")
+    chat.event(Ask("bash", "ls", turn="turn"))
+    chat.compose(4, 40)
+    chat.drawn(1.0)
+    assert chat.seen == 0.0
+    chat.compose(24, 40)
+    chat.drawn(2.0)
+    assert chat.seen == 2.0
+    chat.event(Interrupted("", turn="turn"))
+    chat.event(Ask("bash", "ls", turn="next"))
+    assert chat.seen == 0.0
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from ...channel import AnswerAsk, Dispatch
@@ -17,50 +16,25 @@ from ...command import Commands
 from ...events import (
     ENDINGS,
     Answer,
-    Ask,
     Decision,
-    Done,
-    Error,
     Event,
     Inbound,
-    Interrupted,
     Notice,
     Text,
-    Thinking,
-    ToolFinished,
-    ToolStarted,
-    TurnStarted,
 )
 from ...printable import printable
 from ...settings import Settings
 from ..mailbox import Mailbox, Signals
-from ..wording import in_words
+from .chat import SPIN, Chat
 from .keys import Key, Keys
-from .screen import Row, opened, unicode
-from .transcript import Block, ToolBlock
-from .view import View
-from .wrap import wrap
+from .screen import opened
 
 FRAME = 1 / 30  # seconds between two frames at the least
 CALM = 0.3  # seconds an approval is on screen before a key can answer it
 DECISIONS: dict[str, Decision] = {"y": "allow", "a": "always", "n": "deny"}
 SCROLLS = {"pgup": (1, 0), "pgdn": (-1, 0), "wheel-up": (0, 3), "wheel-down": (0, -3)}  # pages and rows
-SIGNALS = (
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGHUP,
-    signal.SIGQUIT,
-    signal.SIGTSTP,
-    signal.SIGCONT,
-    signal.SIGWINCH,
-)
-ASK_ROWS = 5  # of what is to be decided, beside the transcript
+SIGNALS = [getattr(signal, f"SIG{name}") for name in ["INT", "TERM", "HUP", "QUIT", "TSTP", "CONT", "WINCH"]]
 LAST_WORDS = 2.0  # seconds an interrupted turn has to end before the program leaves
-SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
-SPIN = 0.1  # seconds a picture of the spinner stays
-
-GLYPHS = {"user": "›", "assistant": "●", "tool": "⚙", "ok": "✓", "failed": "✗", "notice": "◦"}
-ASCII = {"user": ">", "assistant": "*", "tool": "#", "ok": "ok", "failed": "x", "notice": "-"}
 
 
 class Running(Protocol):
@@ -84,31 +58,18 @@ class Tui:
     ask_limit: float | None = None
 
     def __init__(self, agent: str, model: str, window: int, stray: int) -> None:
-        self._agent, self._model, self._window, self._stray = agent, model, window, stray
-        self._glyphs, self._spinner = (GLYPHS, SPINNER) if unicode() else (ASCII, "|/-\\")
+        self._stray = stray
         self._mail = Mailbox()
         self._keys = Keys()
-        self._view = View(separator=" · " if unicode() else " - ")
+        self._chat = Chat(agent, model, window)
         self._app: Running | None = None
         self._failure: Exception | None = None
-        self._waiting: deque[str] = deque()
-        self._turn = ""
-        self._turn_began = 0.0
-        self._state = ""
-        self._tokens = 0
-        self._asks: deque[Ask] = deque()
-        self._seen = 0.0  # when the first of them came on the screen, whole; 0: not yet
         self._typed = 0.0  # when keys last came
-        self._answer_block: Block | None = None
-        self._tools: dict[str, ToolBlock] = {}
-        self._hint = ""  # in the status line, until the next key
         self._dirty = True
         self._drawn = 0.0
+        self._exiting = False  # /exit was typed during this turn
         self._deadline: float | None = None
         self._leaving = self._left = False
-        self._exiting = False
-        self._wrapped: tuple[str, int, list[str]] = ("", 0, [])  # an Ask's summary, for its id and a width
-        self._spelled_out = ""  # the id of the Ask that the transcript holds
         self._code = 0
 
     # -- as a Channel
@@ -134,7 +95,7 @@ class Tui:
             threading.Thread(target=self._build, args=(build,), name="build", daemon=True).start()
             while not self._left:
                 self._wait()
-        for text in self._waiting:
+        for text in self._chat.waiting:
             print(f"not sent: {printable(text)}", file=sys.stderr)
         if self._failure is not None:
             raise self._failure
@@ -152,11 +113,9 @@ class Tui:
         """Sleep until there is something to do, do it, and draw when it is time."""
         timeout = self._timeout(time.monotonic())
         # Until the next frame is due, what comes in waits: many small pieces cost no more than a few large ones.
-        sources: list[int | Mailbox | Signals] = [
-            self._screen.keys,
-            self._signals,
-            *(() if self._dirty else (self._mail,)),
-        ]
+        sources: list[int | Mailbox | Signals] = [self._screen.keys, self._signals]
+        if not self._dirty:
+            sources.append(self._mail)
         ready, _, _ = select.select(sources, [], [], timeout)
         for number in self._signals.take():
             self._dirty = True
@@ -170,7 +129,7 @@ class Tui:
             self._press(self._keys.flush())
         if self._deadline is not None and now >= self._deadline:
             self._left = True
-        if self._spins and now - self._drawn >= SPIN:
+        if self._chat.spins and now - self._drawn >= SPIN:
             self._dirty = True
         if self._dirty and now - self._drawn >= FRAME and not self._left:
             self._draw()
@@ -181,23 +140,16 @@ class Tui:
             waits.append(self._typed + self._keys.patience - now)
         if self._dirty:
             waits.append(self._drawn + FRAME - now)
-        elif self._spins:
+        elif self._chat.spins:
             waits.append(self._drawn + SPIN - now)
         if self._deadline is not None:
             waits.append(self._deadline - now)
         return max(0.0, min(waits)) if waits else None
 
     def _draw(self) -> None:
-        self._view.strip = self._strip()
-        self._view.status = self._status()
-        self._screen.draw(*self._view.compose(*self._screen.size))
+        self._screen.draw(*self._chat.compose(*self._screen.size))
         self._dirty, self._drawn = False, time.monotonic()
-        if self._asks and self._view.whole:
-            self._seen = self._seen or self._drawn
-
-    @property
-    def _spins(self) -> bool:
-        return bool(self._turn) and not self._asks
+        self._chat.drawn(self._drawn)
 
     def _take_mail(self) -> None:
         pieces: list[str] = []
@@ -210,27 +162,34 @@ class Tui:
         self._write(pieces)
 
     def _write(self, pieces: list[str]) -> None:
-        """More of the answer; empties the list."""
-        if not pieces:
-            return
-        self._state, self._dirty = "writing", True
-        if self._answer_block is None:
-            self._answer_block = Block(self._glyphs["assistant"], "assistant")
-            self._view.transcript.blocks.append(self._answer_block)
-        self._answer_block.add("".join(pieces))
-        pieces.clear()
+        """What has come of the answer, at once; empties the list."""
+        if pieces:
+            self._chat.write("".join(pieces))
+            self._dirty = True
+            pieces.clear()
 
     def _take(self, item: Any) -> None:
         self._dirty = True
         if isinstance(item, Event):
-            self._event(item)
+            self._chat.event(item)
+            if isinstance(item, ENDINGS):
+                self._ended()
         elif isinstance(item, Exception):
             self._failure, self._left = item, True
         else:
             self._app = item
-            self._model, self._window = item.settings.llm_model, item.settings.llm_context_window
+            self._chat.ready = True
+            self._chat.model, self._chat.window = item.settings.llm_model, item.settings.llm_context_window
             threading.excepthook = self._thread_failed(threading.excepthook)
             self._send_next()
+
+    def _ended(self) -> None:
+        """A turn is over, or a command that ran beside it."""
+        if self._app:
+            self._chat.tokens = self._app.tokens(Inbound("", self.name, self.peer))
+        if self._leaving and not self._chat.turn:
+            self._left = True
+        self._send_next()
 
     def _thread_failed(
         self, log: Callable[[threading.ExceptHookArgs], object]
@@ -256,7 +215,7 @@ class Tui:
         elif number == signal.SIGCONT:  # stopped in a way that nobody could answer: the shell has had the terminal
             self._screen.enter()
         elif number == signal.SIGINT:
-            hinted, self._hint = bool(self._hint), ""
+            hinted, self._chat.hint = bool(self._chat.hint), ""
             self._interrupt_or_leave(hinted)
         else:
             self._code = 128 + number
@@ -278,32 +237,32 @@ class Tui:
         for key in keys:
             self._dirty = True
             if not self._decide(key, alone=len(keys) == 1):
-                hint, self._hint = self._hint, ""
+                hint, self._chat.hint = self._chat.hint, ""
                 self._key(key, hinted=bool(hint))
 
     def _decide(self, key: Key, alone: bool) -> bool:
         """A key that answers the approval on screen. A letter does so only on an empty line, when it came alone (a
         paste without brackets does not), and once all of the question could be seen for a moment."""
-        if not self._asks:
+        if not self._chat.asks:
             return False
         if key.name == "esc":
             self._settle_ask("deny")
             return True
-        if key.name != "text" or self._view.editor.text or not set(key.text.lower()) <= DECISIONS.keys():
+        if key.name != "text" or self._chat.view.editor.text or not set(key.text.lower()) <= DECISIONS.keys():
             return False
-        if alone and len(key.text) == 1 and self._seen and time.monotonic() - self._seen >= CALM:
+        if alone and len(key.text) == 1 and self._chat.seen and time.monotonic() - self._chat.seen >= CALM:
             self._settle_ask(DECISIONS[key.text.lower()])
         return True
 
     def _settle_ask(self, decision: Decision) -> None:
-        ask, self._seen = self._asks.popleft(), 0.0
+        ask, self._chat.seen = self._chat.asks.popleft(), 0.0
         self._answer(self.peer, ask.id, Answer(decision))
 
     def _key(self, key: Key, hinted: bool) -> None:
-        editor, transcript = self._view.editor, self._view.transcript
+        editor, transcript = self._chat.view.editor, self._chat.view.transcript
         if key.name in SCROLLS:
             rows, columns = self._screen.size
-            page = self._view.heights(rows, columns)[0]
+            page = self._chat.view.heights(rows, columns)[0]
             pages, lines = SCROLLS[key.name]
             transcript.scroll(pages * (page - 1) + lines, columns, page)
         elif key.name == "enter":
@@ -327,44 +286,44 @@ class Tui:
             editor.key(key)
 
     def _enter(self) -> None:
-        text = self._view.editor.text
+        text = self._chat.view.editor.text
         if not text.strip():
             return
-        self._view.transcript.to_end()
-        self._view.editor.take()
+        self._chat.view.transcript.to_end()
+        self._chat.view.editor.take()
         if text.strip() == "/exit":
-            self._ask_to_leave(not self._turn or self._exiting, "/exit")
+            self._ask_to_leave(not self._chat.turn or self._exiting, "/exit")
             self._exiting = True
         elif self._app and self._app.commands.is_now(text):
             self._say(text)
         else:
-            self._waiting.append(text)
+            self._chat.waiting.append(text)
             self._send_next()
 
     def _send_next(self) -> None:
-        while self._app and self._waiting and not self._turn and not self._leaving:
-            self._say(self._waiting.popleft())
+        while self._app and self._chat.waiting and not self._chat.turn and not self._leaving:
+            self._say(self._chat.waiting.popleft())
 
     def _say(self, text: str) -> None:
         assert self._app is not None
         inbound = Inbound(text, self.name, self.peer)
-        if not self._app.commands.is_now(text):
-            self._turn, self._turn_began, self._state = inbound.turn, time.monotonic(), "waiting"
+        now = self._app.commands.is_now(text)
+        if not now:
             self._exiting = False
-        self._view.transcript.blocks.append(Block(self._glyphs["user"], "user", text))
+        self._chat.said(text, "" if now else inbound.turn)
         self._dispatch(inbound)
 
     # -- stopping and leaving
 
     def _interrupt(self) -> bool:
         """Stop the turn; what is queued behind it comes back into the input line."""
-        if not self._turn or not self._app:
+        if not self._chat.turn or not self._app:
             return False
-        if self._waiting and not self._leaving:
-            editor = self._view.editor
-            editor.text = "\n".join((*self._waiting, *([editor.text] if editor.text else [])))
+        if self._chat.waiting and not self._leaving:
+            editor = self._chat.view.editor
+            editor.text = "\n".join((*self._chat.waiting, *([editor.text] if editor.text else [])))
             editor.cursor = len(editor.text)
-            self._waiting.clear()
+            self._chat.waiting.clear()
         self._app.interrupt(Inbound("", self.name, self.peer))
         return True
 
@@ -374,107 +333,13 @@ class Tui:
 
     def _ask_to_leave(self, sure: bool, key: str) -> None:
         """Leaving asks once, with the key that would do it; Ctrl-D on an idle line does not."""
-        if sure or (key == "Ctrl-D" and not self._turn):
+        if sure or (key == "Ctrl-D" and not self._chat.turn):
             self._leave()
         else:
-            self._hint = f"{key} once more leaves"
+            self._chat.hint = f"{key} once more leaves"
 
     def _leave(self) -> None:
         again, self._leaving = self._leaving, True
         if not self._interrupt() or again:
             self._left = True
         self._deadline = time.monotonic() + LAST_WORDS
-
-    # -- events
-
-    def _event(self, event: Event) -> None:
-        blocks = self._view.transcript.blocks
-        if isinstance(event, Thinking):
-            self._state = "thinking"
-        elif isinstance(event, TurnStarted):
-            self._model = event.model
-        elif isinstance(event, ToolStarted):
-            self._state, self._answer_block = f"running {event.name}", None
-            self._tools[event.id] = ToolBlock(event.name, in_words(event.arguments), self._glyphs["tool"])
-            blocks.append(self._tools[event.id])
-        elif isinstance(event, ToolFinished):
-            self._state = "waiting"
-            if block := self._tools.pop(event.id, None):
-                block.finish(event.ok, event.output, event.seconds, self._glyphs["ok" if event.ok else "failed"])
-        elif isinstance(event, Ask):
-            self._asks.append(event)
-        elif isinstance(event, Notice):
-            style = "error" if event.level == "error" else "notice"
-            # Never in the middle of what is being written.
-            at = blocks.index(self._answer_block) if self._answer_block else len(blocks)
-            blocks.insert(at, Block(self._glyphs["notice"], style, event.text, body="" if style == "notice" else style))
-        elif isinstance(event, ENDINGS):
-            self._end(event)
-
-    def _end(self, event: Event) -> None:
-        blocks = self._view.transcript.blocks
-        if isinstance(event, Error):
-            blocks.append(Block(self._glyphs["failed"], "error", event.message, body="error"))
-        elif isinstance(event, Interrupted):
-            blocks.append(Block(self._glyphs["notice"], "notice", "interrupted"))
-        elif isinstance(event, Done) and event.text and not (self._answer_block and event.turn == self._turn):
-            glyph, style = ("assistant", "assistant") if event.model else ("notice", "notice")
-            blocks.append(Block(self._glyphs[glyph], style, event.text))
-        if self._app:
-            self._tokens = self._app.tokens(Inbound("", self.name, self.peer))
-        if event.turn != self._turn:
-            return  # a command that ran beside the turn
-        self._turn, self._state, self._answer_block = "", "", None
-        self._asks.clear()
-        self._tools.clear()
-        if self._leaving:
-            self._left = True
-        self._send_next()
-
-    # -- what is around the transcript
-
-    def _strip(self) -> list[Row]:
-        if self._asks:
-            return self._question(self._asks[0])
-        queued: list[Row] = [((f"  queued: {printable(text)}".replace("\n", " "), "dim"),) for text in self._waiting]
-        return queued
-
-    def _question(self, ask: Ask) -> list[Row]:
-        """What is to be decided. What is too long for the strip is in the transcript as a whole, and its last row
-        here too: it may say that there is more."""
-        if self._wrapped[:2] != (ask.id, self._screen.size[1]):
-            shown = wrap(printable(ask.summary), max(1, self._screen.size[1] - 2))
-            self._wrapped = ask.id, self._screen.size[1], shown
-        shown = self._wrapped[2]
-        rows: list[Row] = [((f"{ask.tool} wants to run", "ask"),)]
-        if len(shown) > ASK_ROWS:
-            if ask.id != self._spelled_out:
-                self._spelled_out = ask.id
-                summary = f"{ask.tool} wants to run:\n{ask.summary}"
-                self._view.transcript.blocks.append(Block("?", "ask", summary))
-            more = f"... {len(shown) - ASK_ROWS + 1} more rows, all of them above: PgUp"
-            shown = [*shown[: ASK_ROWS - 2], more, shown[-1]]
-        rows += [(("  ", "ask"), (row, "")) for row in shown]
-        if self._view.editor.text:
-            return [*rows, (("Ctrl-C clears the line, then decide   Esc no", "ask"),)]
-        return [*rows, (("y once   a always in this session   n no   Esc no", "ask"),)]
-
-    def _status(self) -> tuple[str, Sequence[str]]:
-        used = f"{_short(self._tokens)}/{_short(self._window)}" if self._tokens else ""
-        left = self._hint or self._doing()
-        if not self._view.transcript.at_end:
-            left += f"{self._view.separator}more below: PgDn"
-        return left, [each for each in (self._agent, self._model, used) if each]
-
-    def _doing(self) -> str:
-        if self._asks:
-            return "your decision" if self._view.whole else "your decision: make the window larger"
-        if not self._turn:
-            return "ready" if self._app else "starting"
-        seconds = time.monotonic() - self._turn_began
-        spinner = self._spinner[int(seconds / SPIN) % len(self._spinner)]
-        return f"{spinner} {self._state} {seconds:.0f}s{self._view.separator}Esc stops"
-
-
-def _short(tokens: int) -> str:
-    return str(tokens) if tokens < 1000 else f"{tokens / 1000:.1f}k" if tokens < 100_000 else f"{tokens // 1000}k"

@@ -127,8 +127,8 @@ def _readers(
     """How to read a body piece by piece, what to do at its end, and what both may raise.
 
     For each chunk of a chunked body urllib3 adds its own layers to those of http.client, some 3 µs of the 15 that a
-    streamed piece costs in all: such a body is read from http.client's response, which requests itself also reaches for by this name. The
-    last read goes through urllib3 even so: it gives the connection back.
+    streamed piece costs in all: such a body is read from http.client's response, which requests itself also reaches
+    for by this name. The last read goes through urllib3 even so: it gives the connection back.
     """
     from http.client import HTTPException
 

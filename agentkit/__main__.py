@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from .app import App
+    from .channel import Channel
     from .settings import Settings
     from .toolbox import Tool
 
@@ -72,9 +73,14 @@ def _parser() -> ArgumentParser:
     common.add_argument("--workspace", metavar="DIR", help="the workspace (default: WORKSPACE_DIR, or ./workspace)")
     common.add_argument("--env-file", metavar="FILE", help="settings file (default: .env, where it is there)")
     common.add_argument("--log-level", metavar="LEVEL", help="debug, info, warn or error")
+    common.add_argument("--agent", metavar="ID", help="who answers (default: DEFAULT_AGENT, or assistant)")
     common.add_argument("--tools", metavar="FILE", help="a Python file with @tool functions")
     chat = Parser(add_help=False, argument_default=SUPPRESS)
     chat.add_argument("--plain", action="store_true", help="line by line, append-only, for screen readers and pipes")
+
+    begin = chat.add_mutually_exclusive_group()
+    begin.add_argument("--session", metavar="LABEL", help="go on with this conversation, or begin one of that name")
+    begin.add_argument("--resume", action="store_true", help="go on with the conversation used last")
 
     parser = Parser(prog="agentkit", parents=[common, chat], description="A terminal agent; talk to it.")
     parser.set_defaults(version=False)
@@ -83,6 +89,7 @@ def _parser() -> ArgumentParser:
     commands.add_parser("chat", parents=[common, chat], help="talk to the agent (the default)")
     run = commands.add_parser("run", parents=[common], argument_default=SUPPRESS, help="one turn, then exit")
     run.add_argument("prompt", nargs="*", metavar="PROMPT", help="the message; - puts what stdin holds after it")
+    run.add_argument("--session", metavar="LABEL", help="go on with this conversation, or begin one of that name")
     run.add_argument("--json", action="store_true", help="print events, one JSON object a line")
     decision = run.add_mutually_exclusive_group()
     decision.add_argument("--yes", action="store_const", dest="decision", const="allow", help="allow every tool call")
@@ -94,7 +101,7 @@ def _parser() -> ArgumentParser:
 def _start(options: Namespace) -> int:
     from pathlib import Path
 
-    from .errors import SettingsError
+    from .errors import CommandError, SettingsError
     from .settings import load
 
     given = vars(options)
@@ -111,6 +118,9 @@ def _start(options: Namespace) -> int:
         return _screen(settings, given)
     except SettingsError as error:
         print("agentkit cannot start:", *error.problems, sep="\n  ", file=sys.stderr)
+        return 2
+    except CommandError as error:  # the conversation to begin with
+        print(f"agentkit cannot start: {error}", file=sys.stderr)
         return 2
     except Exception as error:  # nobody is shown a traceback
         from . import log
@@ -132,19 +142,22 @@ def _working_directory() -> Path:
 def _lines(settings: Settings, given: dict[str, Any]) -> int:
     """Plain chat, or one turn."""
     from . import log
-    from .app import App
     from .channels.jsonl import Jsonl
     from .channels.plain import Plain
+    from .events import Inbound
 
     kind: dict[str, Any] = {name: given[name] for name in ("decision", "timeout") if name in given}
     if given["command"] == "run":
         kind["messages"] = [_prompt(given.get("prompt", []), given.get("timeout"))]
     console = Jsonl(**kind) if given.get("json") else Plain(**kind)
-    app = App(settings, [console], _tools(given.get("tools")))
+    app = _app(settings, console, given)
     log.start(app.workspace, settings.log_level, settings.secrets)
     try:
         app.start()
-        return console.loop(app.commands, app.interrupt)
+        if given["command"] == "run":
+            return console.loop(app.commands, app.interrupt)
+        app.open(me := Inbound("", console.name, console.peer))
+        return console.loop(app.commands, app.interrupt, app.past(me))
     finally:
         app.stop()
 
@@ -166,9 +179,8 @@ def _screen(settings: Settings, given: dict[str, Any]) -> int:
 
     def build() -> App:
         from . import log
-        from .app import App
 
-        app = App(settings, [tui], _tools(given.get("tools")))
+        app = _app(settings, tui, given)
         log.start(app.workspace, settings.log_level, settings.secrets)
         built.append(app)
         return app
@@ -178,6 +190,20 @@ def _screen(settings: Settings, given: dict[str, Any]) -> int:
     finally:
         for app in built:
             app.stop()
+
+
+def _app(settings: Settings, channel: Channel, given: dict[str, Any]) -> App:
+    from .app import App
+    from .errors import SettingsError
+    from .names import slug
+    from .session import Opening
+
+    wanted = given.get("session", "")
+    label = slug(wanted)
+    if wanted and not label:
+        raise SettingsError([f"--session {wanted} cannot be a label: use letters and digits"])
+    opening = Opening(label, given.get("resume", False), follow=given["command"] != "run")
+    return App(settings, [channel], _tools(given.get("tools")), agent=given.get("agent", ""), opening=opening)
 
 
 def _stray(settings: Settings) -> int:

@@ -4,36 +4,40 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import approval, prompt, workspace
+from . import approval, history, memory, skills, status
+from .agents import Agents
 from .approval import Approvals, Asker
+from .archive import Archive
 from .cancel import Cancel
 from .channel import Channel
 from .client import Client
-from .command import Command, Commands
+from .command import Command, Commands, Order
 from .errors import Cancelled, CommandError
-from .events import Answer, Ask, Error, Event, Inbound, Interrupted, Notice
+from .events import Answer, Ask, Done, Error, Event, Inbound, Interrupted, Notice
 from .lanes import Lanes
 from .llm import LLMCall
-from .node import Run
-from .session import Session
+from .names import encoded
+from .node import Node, Run
+from .session import Opening, Session, View
 from .settings import Settings, child_environment
-from .store import Context, State, Store
+from .store import Message, State, Store
 from .toolbox import Scope, Tool
 from .tools import TOOLS
-from .turn import Turn
-from .usetool import Toolbox
+from .workspace import Workspace, folder
 
 if TYPE_CHECKING:
     from .demo import Demo
 
 log = logging.getLogger("agentkit")
+
+BUILT_IN = (*TOOLS, memory.remember)
 
 DEMO = """This is the built-in demo model: it shows how agentkit works, but understands nothing.
 To connect a real one, set LLM_BASE_URL, LLM_API_KEY, LLM_MODEL and LLM_CONTEXT_WINDOW, in the environment or in .env;
@@ -43,8 +47,9 @@ for example LLM_BASE_URL=https://api.openai.com/v1 LLM_API_KEY=sk-... LLM_MODEL=
 class App:
     """One running agentkit.
 
-    tools: beside the built-in ones, or in place of one with the same name; channels: start() starts them;
-    environ: what child processes get, without our keys.
+    tools: beside the built-in ones, or in place of one with the same name; channels: start() starts them; agent: who
+    answers, empty for the usual one; opening: the conversation to begin with; environ: what child processes get,
+    without our keys. Raises SettingsError.
     """
 
     def __init__(
@@ -52,39 +57,64 @@ class App:
         settings: Settings,
         channels: Sequence[Channel] = (),
         tools: Iterable[Tool] = (),
+        *,
+        agent: str = "",
+        opening: Opening = Opening(),
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         cwd = Path.cwd()
-        self.settings = settings
-        self.workspace = workspace.folder(settings.workspace_dir, cwd)
+        self.settings, self._opening = settings, opening
+        self.workspace = folder(settings.workspace_dir, cwd)
         self.channels = {channel.name: channel for channel in channels}
         self.approvals = Approvals(settings.tool_approval)
-        self.commands = Commands(
-            [
-                Command("help", "", "this list", lambda inbound, rest: self.commands.help(), now=True),
-                Command("stop", "", "interrupt the answer or the tool that runs", self._stop, now=True),
-                *approval.commands(self.approvals, self.session_key),
-                Command("exit", "", "leave", _not_here, now=True),
-            ]
+        self._scope = self._confines(cwd, environ)
+        home = Path(environ["HOME"]) if environ.get("HOME") else None
+        self._files = Workspace(self.workspace, cwd, home)
+        self._agents = Agents(
+            self._files,
+            lambda: self.settings,
+            agent or settings.default_agent,
+            {each.name: each for each in (*BUILT_IN, *tools)},
+            self.approvals,
+            self._scope,
+            lambda: self.commands.table,
         )
-        self._tools = {each.name: each for each in (*TOOLS, *tools)}
-        state, sessions = self.workspace / ".state", self.workspace / "sessions"
-        closed = (state, settings.env_file) if settings.env_file else (state,)
-        self._scope = Scope(
-            roots=(cwd.resolve(), self.workspace.resolve()),
-            closed=tuple(path.resolve() for path in closed),
-            unwritable=(sessions.resolve(),),
-            environment=child_environment(environ, settings),
-        )
+        self.commands = Commands(self._commands(), skills.by_name(self._agents.skills))
         self._lanes = Lanes(settings.max_turns)
+        self._lock = threading.Lock()  # serialises the making of sessions
         self._sessions: dict[str, Session] = {}
         self._demo: Demo | None = None
         self._client: Client | None = None
 
+    def _confines(self, cwd: Path, environ: Mapping[str, str]) -> Scope:
+        """What tools may reach."""
+        state, sessions = self.workspace / ".state", self.workspace / "sessions"
+        closed = (state, self.settings.env_file) if self.settings.env_file else (state,)
+        return Scope(
+            roots=(cwd.resolve(), self.workspace.resolve()),
+            closed=tuple(path.resolve() for path in closed),
+            unwritable=(sessions.resolve(),),
+            environment=child_environment(environ, self.settings),
+        )
+
+    def _commands(self) -> list[Command]:
+        confined = replace(self._scope, closed=(*self._scope.closed, self.workspace.resolve() / ".agents"))
+        return [
+            *history.commands(self._session_of, confined, self._ask_model),
+            *memory.commands(self._remember),
+            *skills.commands(self._agents.skills),
+            *self._agents.commands(self._session_of),
+            *status.commands(self._session_of, lambda: self.settings, self.workspace),
+            *approval.commands(self.approvals, self.session_key),
+            Command("stop", "", "interrupt the answer or the tool that runs", self._stop, now=True),
+            Command("help", "", "this list", lambda order: self.commands.help(), now=True),
+            Command("exit", "", "leave", _not_here, now=True),
+        ]
+
     # -- life
 
     def start(self) -> None:
-        """Start the demo model, where nothing else is set, and the channels."""
+        """Start the demo model, where nothing else is set, and the channels; open the conversation that is resumed."""
         if self.settings.demo:
             from .demo import CONTEXT_WINDOW, MODEL, Demo  # most people have a model: it need not be loaded
 
@@ -100,9 +130,16 @@ class App:
         if self._demo:
             self._publish(Notice(DEMO))
 
+    def open(self, inbound: Inbound) -> None:
+        """Open what this sender's session begins with, before anything is said in it."""
+        key = self.session_key(inbound)
+        self._session_of(inbound).begin(inbound, lambda event: self._publish(event.stamped(key, "")))
+
     def stop(self, timeout: float = 2.0) -> None:
-        """Interrupt what runs, wait for it (in seconds), and end the channels."""
-        self._lanes.stop(timeout)
+        """Interrupt what runs, wait for it (in seconds), save, and end the channels."""
+        if self._lanes.stop(timeout):
+            for session in self._sessions.values():
+                session.close()
         for channel in self.channels.values():
             channel.stop()
         if self._client:
@@ -119,14 +156,14 @@ class App:
         def publish(event: Event) -> None:
             self._publish(event.stamped(key, inbound.turn))
 
-        if self.commands.is_now(inbound.text) and (ending := self.commands.answer(inbound)) is not None:
-            publish(ending)
+        if self.commands.is_now(inbound.text):
+            publish(self._at_once(inbound, publish))
             return
 
         def work(cancel: Cancel) -> None:
             run = Run(publish, lambda ask: self._ask(ask, inbound, publish, cancel), cancel)
             try:
-                self._session(key).take(inbound, run)
+                self._session_of(inbound).take(inbound, run)
             except Cancelled:
                 publish(Interrupted(""))
             except BaseException as error:  # whatever it is, the sender must hear that this is the end
@@ -138,31 +175,71 @@ class App:
         except RuntimeError as error:
             publish(_failed(error))
 
+    def _at_once(self, inbound: Inbound, publish: Callable[[Event], None]) -> Event:
+        """Run a command that does not wait for its turn; returns the event that ends it."""
+        try:
+            self._session_of(inbound).begin(inbound, publish)
+        except CommandError as error:
+            return Error("bad_request", str(error))
+        ending = self.commands.answer(inbound, Run(publish, _nobody, Cancel()))
+        assert isinstance(ending, (Done, Error))  # such a command has an answer of its own
+        return ending
+
     def interrupt(self, inbound: Inbound) -> bool:
         """Stop the turn that runs in this sender's session, as /stop does; was there one?"""
         return self._lanes.get(self.session_key(inbound)).interrupt()
 
-    def tokens(self, inbound: Inbound) -> int:
-        """How much of the context this sender's conversation took in its last request; 0: unknown."""
-        session = self._sessions.get(self.session_key(inbound))
-        return session.tokens if session else 0
+    def view(self, inbound: Inbound) -> View:
+        """How this sender's session stands."""
+        return self._session_of(inbound).view
+
+    def past(self, inbound: Inbound) -> list[Message]:
+        """All that was said in this sender's conversation."""
+        return self._session_of(inbound).past()
 
     def session_key(self, inbound: Inbound) -> str:
         """Who talks to which agent."""
-        return f"agent:{workspace.SAMPLE}:direct:{inbound.peer}"
+        return f"agent:{self._agents.of(inbound)}:direct:{inbound.peer}"
 
-    def _session(self, key: str) -> Session:
-        """Called in the session's lane."""
-        if key not in self._sessions:
-            assert self._client is not None
-            toolbox = Toolbox(self._tools, self.approvals, self._scope)
-            turn = Turn(LLMCall(self._client, self.settings.llm_extra), toolbox, self.settings.max_model_calls)
-            store = Store(Context(tools=toolbox.schemas), State(key, workspace.SAMPLE, self.settings.llm_model))
-            self._sessions[key] = Session(store, turn, self.commands, self._system)
-        return self._sessions[key]
+    def _session_of(self, inbound: Inbound) -> Session:
+        """The sender's session, made on first use, which opens nothing yet."""
+        key = self.session_key(inbound)
+        with self._lock:
+            if key not in self._sessions:
+                agent = self._agents.of(inbound)
+                state = State(key, agent, self.settings.llm_model, window=self.settings.llm_context_window)
+                store = Store(state=state)
+                # An agent that was switched to goes on with its own current conversation.
+                opening = Opening(resume=True) if self._agents.has_switched(inbound) else self._opening
+                archive = Archive(
+                    self.workspace / "sessions" / encoded(key),
+                    begin=lambda: self._made(store),
+                    tell=lambda text: store.run.publish(Notice(text, "warn")),
+                )
+                self._sessions[key] = Session(
+                    store,
+                    archive,
+                    lambda session: self._agents.turn(session, self._ask_model()),
+                    self.commands,
+                    opening,
+                )
+            return self._sessions[key]
 
-    def _system(self) -> str:
-        return prompt.build(workspace.agent(self.workspace).prompt, self._scope.cwd, date.today())
+    def _ask_model(self) -> Node:
+        assert self._client is not None
+        return LLMCall(self._client, self.settings.llm_extra)
+
+    def _made(self, store: Store) -> None:
+        """Something is about to be written: have a workspace."""
+        if told := self._files.make():
+            store.run.publish(Notice(told))
+
+    def _remember(self, order: Order, name: str, text: str) -> Path:
+        session = self._session_of(order.inbound)
+        self._made(session.store)
+        agent = self._agents.agent(session.store.state.agent)
+        kept: Path = memory.Remember(self._ask_model(), agent.folder / "memory", name, text).run(session.store)
+        return kept
 
     def _publish(self, event: Event) -> None:
         for channel in self.channels.values():
@@ -181,10 +258,14 @@ class App:
         who = Asker(self.session_key(inbound), inbound.channel, inbound.peer)
         return self.approvals.ask(ask, who, publish, cancel, channel.ask_limit)
 
-    def _stop(self, inbound: Inbound, rest: str) -> str:
-        if not self.interrupt(inbound):
+    def _stop(self, order: Order) -> str:
+        if not self.interrupt(order.inbound):
             raise CommandError("Nothing is running.")
         return "Interrupted."
+
+
+def _nobody(ask: Ask) -> Answer:
+    return Answer("deny", "nobody is there to be asked")
 
 
 def _failed(error: BaseException) -> Error:
@@ -192,5 +273,5 @@ def _failed(error: BaseException) -> Error:
     return Error("unknown", f"agentkit itself failed ({type(error).__name__}: {error}). {cure}"[:300])
 
 
-def _not_here(inbound: Inbound, rest: str) -> str:
+def _not_here(order: Order) -> str:
     raise CommandError("It is /exit alone, and for the terminal.")

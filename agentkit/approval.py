@@ -13,7 +13,7 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from .cancel import Cancel
-from .command import Command
+from .command import Command, Order
 from .errors import CommandError
 from .events import Answer, Ask, Inbound
 
@@ -114,7 +114,8 @@ class Approvals:
 def commands(approvals: Approvals, session_key: Callable[[Inbound], str]) -> list[Command]:
     """/approvals: what runs unasked here, and taking it back."""
 
-    def show(inbound: Inbound, rest: str) -> str:
+    def show(order: Order) -> str:
+        inbound, rest = order.inbound, order.rest
         who = Asker(session_key(inbound), inbound.channel, inbound.peer)
         verb, _, tool = rest.partition(" ")
         if verb == "revoke" and tool:

@@ -112,6 +112,15 @@ class ToolFinished(Event):
 
 
 @dataclass(frozen=True)
+class Compacted(Event):
+    """The conversation took `before` tokens of the context, and was shortened to take `after`."""
+
+    type = "compacted"
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
 class Notice(Event):
     """Something worth knowing beside the answer. level: info, warn or error."""
 

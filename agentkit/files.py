@@ -1,4 +1,4 @@
-"""Files that stay where they belong: confined opening, atomic replacing.
+"""Files that stay where they belong: opening and replacing inside the folders that tools may use.
 
 What is checked is what is opened: a path is walked from a folder that is held open, a component at a time, without
 following links; a link that is found is read and the walk starts anew with where it leads. Nobody who swaps a link
@@ -18,6 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
+from .atomic import replace_at, sync
 from .errors import PathRefused, ToolError
 
 LINKS = 40  # that a path may lead through, as on Linux
@@ -112,7 +113,7 @@ class Fence:
                     raise _error(errno.EISDIR, path)
                 if not os.access(place.name, os.W_OK, dir_fd=place.folder):  # renaming would not mind
                     raise _error(errno.EACCES, path)
-            _write(place.folder, place.name, data, mode, place.info)
+            replace_at(place.folder, place.name, data, mode, place.info)
             return place.info is None
 
     def hides(self, path: str) -> bool:
@@ -209,7 +210,7 @@ def _walk(root: Parts, rest: Parts, missing: Missing) -> _Place | Parts:
                 if info is None and missing == "make":
                     with suppress(FileExistsError):
                         os.mkdir(name, dir_fd=fd)
-                    _sync(fd)
+                    sync(fd)
                 below = os.open(name, FOLDER, dir_fd=fd)
             except OSError as error:
                 if _swapped(error, info):
@@ -239,43 +240,6 @@ def _turned(way: Parts, link: str, rest: Parts) -> Parts:
     while ahead[:1] == ("..",):  # the folder is no link, so what is above it is known
         way, ahead = way[:-1], ahead[1:]
     return way + ahead + rest
-
-
-def _write(folder: int, name: str, data: bytes, mode: int | None, old: os.stat_result | None) -> None:
-    """Replace a file in an open folder: the new one is whole, and on the disk, before it takes the name."""
-    if mode is None and old is not None:
-        mode = stat.S_IMODE(old.st_mode) & 0o777
-    temporary = f".{os.urandom(8).hex()}.tmp"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(temporary, flags, 0o666 if mode is None else 0o600, dir_fd=folder)
-    try:
-        try:
-            if old is not None:
-                with suppress(OSError):  # only root can give files away
-                    os.fchown(fd, old.st_uid, old.st_gid)
-            if mode is not None:
-                os.fchmod(fd, mode)
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(fd, rest) :]
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary, dir_fd=folder)
-        raise
-    _sync(folder)
-
-
-def _sync(folder: int) -> None:
-    with suppress(OSError):  # some file systems do not sync folders, and some folders cannot be read
-        fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
 
 def _look(folder: int, name: str) -> os.stat_result | None:

@@ -54,6 +54,10 @@ class LLMCall(Node):
             if result.text:
                 store.append({"role": "assistant", "content": result.text, "interrupted": True})
         else:
-            store.append({**assistant(result), "model": store.state.model})
-            store.state.spend(result.usage)
+            usage = result.usage or {}
+            # Before the reply is there: its tokens may be those of thoughts, which the next request does not hold.
+            if tokens := usage.get("prompt_tokens"):
+                store.measured(tokens)
+            store.append({**assistant(result), "model": store.state.model, **({"usage": usage} if usage else {})})
+            store.state.spend(usage)
         return result

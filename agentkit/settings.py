@@ -37,6 +37,7 @@ VARIABLES = (
     Variable("LLM_TIMEOUT", "120", "seconds to wait for each piece of an answer, five times that for the first", "120"),
     Variable("LLM_EXTRA", "{}", "a JSON object merged into each request", '{"temperature": 0.2}'),
     Variable("WORKSPACE_DIR", "./workspace", "the folder of agents, sessions and jobs", "~/agents"),
+    Variable("DEFAULT_AGENT", "", "the agent that answers; else assistant, or the first there is", "assistant"),
     Variable("LOG_LEVEL", "info", "debug, info, warn or error (RUST_LOG, its old name, loses to it)", "debug"),
     Variable(
         "TOOL_APPROVAL", "ask", "ask before tools that change things; auto: before few of them; trust: never", "auto"
@@ -53,8 +54,9 @@ class Settings:
     """How the program is set up.
 
     llm_api_key: empty where none is needed; llm_context_window: tokens; llm_timeout: seconds between two pieces of an
-    answer; workspace_dir: absolute, None: not set; log_level: debug, info, warn or error; env_file: the one in use,
-    absolute; demo: none of the four required variables is set, and the first four fields are empty.
+    answer; workspace_dir: absolute, None: not set; default_agent: as it was written; log_level: debug, info, warn or
+    error; env_file: the one in use, absolute; demo: none of the four required variables is set, and the first four
+    fields are empty.
     """
 
     llm_model: str
@@ -64,6 +66,7 @@ class Settings:
     llm_timeout: float = 120.0
     llm_extra: Mapping[str, Any] = field(default_factory=dict)
     workspace_dir: Path | None = None
+    default_agent: str = ""
     log_level: str = "info"
     tool_approval: Approval = "ask"
     max_model_calls: int = 50
@@ -98,6 +101,7 @@ def load(
         llm_timeout=take("LLM_TIMEOUT", values.seconds, Settings.llm_timeout),
         llm_extra=take("LLM_EXTRA", values.extra, {}),
         workspace_dir=take("WORKSPACE_DIR", lambda text: cwd / values.expanded(text, environ), None),
+        default_agent=take("DEFAULT_AGENT", values.word, ""),
         log_level=take("LOG_LEVEL", values.level, _old_level(found.text("RUST_LOG")) or Settings.log_level),
         tool_approval=take("TOOL_APPROVAL", values.choice("ask", "auto", "trust"), Settings.tool_approval),
         max_model_calls=take("MAX_MODEL_CALLS", values.integer(1, 1_000_000), Settings.max_model_calls),

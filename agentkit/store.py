@@ -2,13 +2,19 @@
 
 A request can never be refused for an unmatched call: `append` and `settle` keep the invariant that every tool call is
 followed by exactly one result before anything else is said, whatever happened to the turn that made it.
+
+What changes the messages is also written down, where there is a journal: a message as it is, and two kinds of records
+that `apply` understands: `{"type": "compaction", "head": [messages], "first": n, "shortened": {n: text},
+"kept": [paths]}` and `{"type": "rewind", "to": n}`, where `n` is the number that a message has.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from .cancel import Cancel
 from .events import Answer, Ask, Event, Notice
@@ -18,13 +24,31 @@ Message = dict[str, Any]
 
 INTERRUPTED = "[interrupted]"
 
+CHARACTERS = 4  # that a token has, where no server has said better
+FRAME = 16  # characters that the protocol adds to a message
+SCALES = (0.25, 6.0)  # between these a server's count of tokens is believed
+
+
+class Journal(Protocol):
+    """Where a conversation is kept. Nothing of it raises: it says by itself what goes wrong."""
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Add a record, so that it survives the end of the process."""
+
+    def sync(self) -> None:
+        """Have all that was written survive a loss of power."""
+
+    def keep(self, text: str) -> str:
+        """Keep a text that is too long for the model; returns the path to read it at, empty where it has none."""
+
 
 @dataclass
 class Context:
     """What the model sees: the system prompt, the tools' schemas, the messages in the form of chat completions.
 
-    A message may carry keys beside the protocol's, which `wire.request` leaves out: `at` (when), `model` (who
-    answered), `interrupted` (the text breaks off).
+    A message may carry keys beside the protocol's, which `wire.request` leaves out: `n` (its number), `model` (who
+    answered), `usage` (the tokens of that request), `interrupted` (the text breaks off), `summary` (it stands for
+    older ones). `at`, the time, is sent with those of the user.
     """
 
     system: str = ""
@@ -34,22 +58,21 @@ class Context:
 
 @dataclass
 class State:
-    """What the model never sees: whose conversation this is, the model selected, the tokens this turn has used, and
-    those that the conversation took in its last request, the reply included."""
+    """What the model never sees: whose conversation this is, the model selected and its context window in tokens (0:
+    unknown), the tokens this turn has used."""
 
     session: str = ""
     agent: str = ""
     model: str = ""
     channel: str = ""
     peer: str = ""
+    window: int = 0
     usage: dict[str, int] = field(default_factory=dict)
-    tokens: int = 0
 
-    def spend(self, usage: dict[str, int] | None) -> None:
+    def spend(self, usage: Mapping[str, int] | None) -> None:
         """Add the tokens of one request."""
         for name, tokens in (usage or {}).items():
             self.usage[name] = self.usage.get(name, 0) + tokens
-        self.tokens = (usage or {}).get("total_tokens", self.tokens)
 
 
 def _watched_by_nobody() -> Run:
@@ -63,14 +86,20 @@ class Store:
         self.context = Context()
         self.state = state or State()
         self.run = run or _watched_by_nobody()
+        self.journal: Journal | None = None
         self._unmatched: list[str] = []  # ids of the last reply's calls that have no result yet, in order
+        self._next = 1  # the number of the next message
+        self._size = 0  # characters of the messages
+        self._scale = 1.0  # how many times more tokens the server counts than CHARACTERS would have it
         if context is not None:
             self.context.system, self.context.tools = context.system, context.tools
             for message in context.messages:
                 self.append(message)
 
+    # -- what is said
+
     def append(self, message: Message) -> None:
-        """Add a message at the end, stamped with the time. A result that no call waits for is dropped."""
+        """Add a message at the end, numbered and stamped with the time. A result no call waits for is dropped."""
         if message["role"] == "tool":
             if message.get("tool_call_id") not in self._unmatched:
                 return
@@ -78,8 +107,11 @@ class Store:
         else:
             self._match_all(INTERRUPTED)
             self._unmatched = [call["id"] for call in message.get("tool_calls") or ()]
+        self._next = max(self._next, message.setdefault("n", self._next) + 1)
         message.setdefault("at", datetime.now().astimezone().isoformat(timespec="seconds"))
         self.context.messages.append(message)
+        self._size += _size(message)
+        self._write(message)
 
     def settle(self, closing: str | None = None) -> None:
         """Give every call without a result one that says it was interrupted.
@@ -91,10 +123,73 @@ class Store:
         if closing and messages and messages[-1]["role"] in ("user", "tool"):
             self.append({"role": "assistant", "content": closing, "interrupted": True})
 
-    def fork(self, prompt: str) -> Store:
-        """A scratch store with `prompt` as its system prompt, an empty history and no tools.
+    def apply(self, record: Mapping[str, Any]) -> bool:
+        """Do what a record says, and write it down; False where the message it names is not here."""
+        messages = self.context.messages
+        if record.get("type") == "rewind":
+            at = self._index(record["to"])
+            if at is None:
+                return False
+            del messages[at:]
+        else:
+            at = len(messages) if record["first"] is None else self._index(record["first"])
+            if at is None:
+                return False
+            shortened = record["shortened"]
+            tail = [{**each, "content": shortened.get(str(each["n"]), each["content"])} for each in messages[at:]]
+            messages[:] = [*record["head"], *tail]
+        self._recount()
+        self._write(record)
+        return True
 
-        It shares the cancel, publishes only notices, and whoever asks in it is denied.
+    def load(self, messages: list[Message], journal: Journal | None = None) -> None:
+        """Go on with another conversation, kept in that journal."""
+        self.context.messages[:] = messages
+        self.journal = journal
+        self._next, self._scale = 1, 1.0
+        self._recount()
+
+    def _recount(self) -> None:
+        """The messages are others: find what is derived from them anew."""
+        messages = self.context.messages
+        self._size = sum(map(_size, messages))
+        self._next = max((self._next, *(each.get("n", 0) + 1 for each in messages)))
+        self._unmatched = []
+        for message in messages:
+            if message["role"] == "tool":
+                self._unmatched.remove(message["tool_call_id"])
+            else:
+                self._unmatched = [call["id"] for call in message.get("tool_calls") or ()]
+
+    def sync(self) -> None:
+        """The turn is over: have what was said survive a loss of power."""
+        if self.journal is not None:
+            self.journal.sync()
+
+    # -- how much it is
+
+    @property
+    def tokens(self) -> int:
+        """What the next request would take of the context, estimated from what the server counted for the last."""
+        tools = len(json.dumps(self.context.tools)) if self.context.tools else 0
+        return round((len(self.context.system) + tools + self._size) / CHARACTERS * self._scale)
+
+    def measured(self, tokens: int) -> None:
+        """The server counted so many tokens for all there is now."""
+        self._scale = 1.0
+        if estimate := self.tokens:
+            self._scale = min(max(tokens / estimate, SCALES[0]), SCALES[1])
+
+    def worth(self, text: str) -> int:
+        """The tokens that a text would take, estimated likewise."""
+        return round(len(text) / CHARACTERS * self._scale)
+
+    # -- beside it
+
+    def fork(self, prompt: str) -> Store:
+        """A scratch store with `prompt` as its system prompt, an empty history, no tools and no journal.
+
+        It shares the cancel, publishes only what concerns all (notices), and whoever asks in it is denied.
         """
 
         def publish(event: Event) -> None:
@@ -104,9 +199,27 @@ class Store:
         def ask(ask: Ask) -> Answer:
             return Answer("deny", "nobody is there to ask")
 
-        state = State(self.state.session, self.state.agent, self.state.model, self.state.channel, self.state.peer)
+        mine = self.state
+        state = State(mine.session, mine.agent, mine.model, mine.channel, mine.peer, mine.window)
         return Store(Context(prompt), state, Run(publish, ask, self.run.cancel))
+
+    def _index(self, number: int) -> int | None:
+        messages = self.context.messages
+        return next((at for at in range(len(messages) - 1, -1, -1) if messages[at].get("n") == number), None)
 
     def _match_all(self, result: str) -> None:
         while self._unmatched:
             self.append({"role": "tool", "tool_call_id": self._unmatched[0], "content": result})
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        if self.journal is not None:
+            self.journal.write(record)
+
+
+def _size(message: Message) -> int:
+    """Characters of a message as it is sent, nearly."""
+    size = len(message.get("content") or "") + FRAME
+    for call in message.get("tool_calls") or ():
+        size += len(call["function"]["name"]) + len(call["function"]["arguments"]) + 2 * FRAME
+        size += len(message.get("thinking", ""))
+    return size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from itertools import count
 
 from .calls import Call
 from .errors import Cancelled, LLMError
@@ -16,17 +17,20 @@ from .wire import Reply
 
 log = logging.getLogger("agentkit")
 
+AGAIN = 2  # times a conversation that the server finds too long is shortened and sent again
+OVER = 1.1  # times the context window is what it then takes, at least
 SAME_CALL = 5  # the same call with the same arguments so often in a row leads nowhere
 
 
 class Turn(Flow):
     """Answers the last message of the store; `run` returns the event that ends it: Done, Error or Interrupted.
 
-    ask: the node that gets one Reply (an LLMCall, or one around it); max_calls: requests to the model in one turn.
+    ask: the node that gets one Reply (an LLMCall, or one around it); max_calls: requests to the model in one turn;
+    compact: the node that keeps the conversation within the context window, and returns how many tokens it saved.
     """
 
-    def __init__(self, ask: Node, toolbox: Toolbox, max_calls: int = 50) -> None:
-        self.ask, self.toolbox, self.max_calls = ask, toolbox, max_calls
+    def __init__(self, ask: Node, toolbox: Toolbox, max_calls: int = 50, compact: Node | None = None) -> None:
+        self.ask, self.toolbox, self.max_calls, self.compact = ask, toolbox, max_calls, compact
 
     def prep(self, store: Store) -> None:
         store.state.usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
@@ -35,7 +39,7 @@ class Turn(Flow):
     def walk(self, store: Store, inputs: None) -> Reply:
         repeats = Repeats()
         for _ in range(self.max_calls):
-            reply: Reply = self.ask.run(store)
+            reply = self._reply(store)
             if not reply.calls:
                 return reply
             for calls in self.toolbox.batches(reply.calls):
@@ -48,7 +52,8 @@ class Turn(Flow):
 
     def run(self, store: Store) -> Event:
         """Whatever happens, the conversation is left fit for the next request, and one event ends the turn."""
-        started, closing, before = time.monotonic(), INTERRUPTED, len(store.context.messages)
+        started, closing = time.monotonic(), INTERRUPTED
+        before = store.context.messages[-1].get("n", 0) if store.context.messages else 0
         ending: Event
         try:
             reply: Reply = super().run(store)
@@ -58,7 +63,7 @@ class Turn(Flow):
             log.info("no answer: %s, status %s: %s", error.category, error.status, error.detail)
             ending = Error(error.category, error.message, error.retry_after)
         except Cancelled:
-            ending = Interrupted(_said(store.context.messages[before:]))
+            ending = Interrupted(_said(store.context.messages, before))
         except Exception as error:  # a bug of ours, or of a node somebody added: the session goes on
             closing = "[no answer: unknown]"
             log.error("the turn failed: %s", error, exc_info=log.isEnabledFor(logging.DEBUG))
@@ -66,8 +71,29 @@ class Turn(Flow):
             ending = Error("unknown", f"agentkit itself failed ({type(error).__name__}: {error}). {cure}"[:300])
         finally:
             store.settle(closing)
+            store.sync()
         store.run.publish(ending)
         return ending
+
+    def _reply(self, store: Store) -> Reply:
+        """Ask the model; the conversation is shortened where it is due, and where the server says it is too long."""
+        if self.compact is not None:
+            self.compact.run(store)
+        for attempts in count(1):
+            try:
+                reply: Reply = self.ask.run(store)
+                break
+            except LLMError as error:
+                if attempts > AGAIN or error.category != "overflow" or not self._shortened(store):
+                    raise
+        return reply
+
+    def _shortened(self, store: Store) -> bool:
+        """The server has refused the conversation as too long, whatever was counted: shorten it, if that can be."""
+        if self.compact is None or not store.state.window:
+            return False
+        store.measured(round(max(store.tokens, store.state.window) * OVER))
+        return bool(self.compact.run(store))
 
     def _stop(self, store: Store, reply: Reply, why: str) -> Reply:
         """The agent goes in circles: calls that were not run say so, and so does a notice."""
@@ -93,6 +119,7 @@ class Repeats:
         return None
 
 
-def _said(messages: Sequence[Message]) -> str:
-    """The last words of the assistant among them."""
-    return next((str(each["content"] or "") for each in reversed(messages) if each["role"] == "assistant"), "")
+def _said(messages: Sequence[Message], before: int) -> str:
+    """The last words of the assistant after the message with that number."""
+    new = (each for each in reversed(messages) if each["role"] == "assistant" and each.get("n", 0) > before)
+    return next((str(each["content"] or "") for each in new), "")

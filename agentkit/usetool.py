@@ -17,6 +17,7 @@ from .cancel import Cancel
 from .errors import Cancelled, ToolError
 from .events import Ask, Event, Notice, ToolFinished, ToolStarted
 from .files import real_path
+from .fit import fit
 from .node import Node
 from .store import Store
 from .toolbox import Scope, Tool, given
@@ -95,7 +96,9 @@ class UseTool(Node):
     def post(self, store: Store, inputs: Any, result: Results) -> None:
         for call, outcome in result:
             text = outcome.text if outcome.ok else f"error: {outcome.text}"
-            store.append({"role": "tool", "tool_call_id": call.id, "content": text or "(no output)"})
+            content, kept = fit(store, text or "(no output)")
+            message = {"role": "tool", "tool_call_id": call.id, "content": content}
+            store.append({**message, "kept": kept} if kept else message)
 
     def _start(self, call: Call, who: Asker, scope: Scope, started: list[Call]) -> Generator[Event, Any, Box]:
         """Check the call, have it allowed where that is due, and set it going."""

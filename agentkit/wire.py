@@ -8,7 +8,9 @@ request, errors inside a stream with status 200. What it never does is to take a
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -19,7 +21,7 @@ from .errors import LLMError
 from .events import Event, Text, Thinking
 from .thinking import Piece, ThinkTags
 
-__all__ = ["Call", "Parser", "Reply", "assistant", "encode", "request"]
+__all__ = ["Call", "Parser", "Reply", "assistant", "encode", "request", "stamp"]
 
 LIMIT = 64 << 20  # bytes of one line, or of a body that is not a stream: no honest answer is that long
 
@@ -46,6 +48,9 @@ BROKEN_OFF = {
 }
 
 THINKING_FIELDS = ("reasoning_content", "reasoning")
+
+# A date and time of RFC 3339, the offset optional.
+TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):[0-5]\d(?:\.\d+)?(Z|z|[+-](?:[01]\d|2[0-3]):[0-5]\d)?", re.ASCII)
 
 
 class Reply(NamedTuple):
@@ -106,9 +111,27 @@ def assistant(reply: Reply) -> dict[str, Any]:
     return message
 
 
+def stamp(at: object) -> str:
+    """A time as the model reads it, `[2026-11-22 11:36 +01:00]`, from RFC 3339's form; empty where it is none.
+
+    It is made of nothing but `at`, so that a message is sent as the same bytes ever after.
+    """
+    found = TIME.fullmatch(at) if isinstance(at, str) else None
+    if found is None:
+        return ""
+    day, time, offset = found.groups("")
+    try:
+        datetime.fromisoformat(f"{day} {time}")
+    except ValueError:  # the 31st of February
+        return ""
+    return f"[{day} {time}{offset and ' '}{'+00:00' if offset in ('Z', 'z') else offset}]"
+
+
 def _sent(message: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a stored message goes to the server."""
+    """What of a stored message goes to the server. One of the user begins with its time on a line of its own."""
     sent = {"role": message["role"], "content": message.get("content")}
+    if message["role"] == "user" and isinstance(sent["content"], str) and (time := stamp(message.get("at"))):
+        sent["content"] = f"{time}\n{sent['content']}"
     if "tool_call_id" in message:
         sent["tool_call_id"] = message["tool_call_id"]
     if message.get("tool_calls"):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import re
 import socket
 import struct
 import threading
@@ -24,6 +25,8 @@ from typing import Any, BinaryIO, Literal
 
 Framing = Literal["chunked", "close", "length"]
 End = Literal["clean", "fin", "cut", "rst", "hang"]
+
+TIME = re.compile(r"^\[\d{4}-\d\d-\d\d \d\d:\d\d [+-]\d\d:\d\d\]\n")  # that a message of the user begins with
 
 
 @dataclass
@@ -42,6 +45,12 @@ class Request:
     @property
     def json(self) -> Any:
         return json.loads(self.body)
+
+    @property
+    def said(self) -> list[str]:
+        """What its messages say, those of the user without the line that tells when."""
+        texts = [(each["role"], each["content"] or "") for each in self.json["messages"]]
+        return [TIME.sub("", text) if role == "user" else text for role, text in texts]
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,14 @@ def environment(home: Path, url: str = "", **more: str) -> dict[str, str]:
     return {**basic, **(llm if url else {}), **more}
 
 
+def settled(folder: Path) -> Path:
+    """A folder that somebody has chatted in: its workspace is there, so that nothing is said of it. Returns it."""
+    agent = folder / "workspace" / ".agents" / "assistant" / "AGENT.md"
+    agent.parent.mkdir(parents=True)
+    agent.write_text("You are terse.")
+    return folder
+
+
 def agentkit(
     folder: Path, *arguments: str, env: Mapping[str, str], stdin: str | bytes | None = None
 ) -> subprocess.CompletedProcess[str]:

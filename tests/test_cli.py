@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from .loopback import Loopback, Request, Response, call_stream, event, json_error, text_stream
-from .program import WAIT, Terminal, agentkit, environment
+from .program import WAIT, Terminal, agentkit, environment, settled
 
 ALLOW = r"Allow\?[^\n]*: $"
 
@@ -29,8 +29,9 @@ def lines(text: str) -> list[dict[str, Any]]:
 
 def test_run_answers_on_stdout_and_exits(tmp_path: Path) -> None:
     with Loopback([text_stream("Hello", " world")]) as server:
-        done = agentkit(tmp_path, "run", "hi", env=environment(tmp_path, server.url))
-        assert server.requests[0].json["messages"][-1] == {"role": "user", "content": "hi"}
+        done = agentkit(settled(tmp_path), "run", "hi", env=environment(tmp_path, server.url))
+        assert server.requests[0].json["messages"][-1]["role"] == "user"
+        assert server.requests[0].said[-1] == "hi"
     assert (done.returncode, done.stdout, done.stderr) == (0, "Hello world\n", "")
 
 
@@ -39,7 +40,7 @@ def test_run_with_json_prints_the_events_one_a_line(tmp_path: Path) -> None:
     usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
     replies = [call_stream(("read_file", {"path": "a.txt"})), text_stream("Plum.", usage=usage)]
     with Loopback(replies) as server:
-        done = agentkit(tmp_path, "run", "--json", "hi", env=environment(tmp_path, server.url))
+        done = agentkit(settled(tmp_path), "run", "--json", "hi", env=environment(tmp_path, server.url))
     events = lines(done.stdout)
     assert [each["type"] for each in events] == ["turn_started", "tool_started", "tool_finished", "text", "done"]
     assert {each["session"] for each in events} == {"agent:assistant:direct:cli-user"}
@@ -71,7 +72,7 @@ def test_what_is_said_comes_from_the_arguments_or_stdin(
 ) -> None:
     with Loopback([text_stream("ok")]) as server:
         done = agentkit(tmp_path, *arguments, env=environment(tmp_path, server.url), stdin=stdin)
-        assert server.requests[0].json["messages"][-1]["content"] == said
+        assert server.requests[0].said[-1] == said
     assert (done.returncode, done.stdout) == (0, "ok\n")
 
 
@@ -98,7 +99,7 @@ def test_one_failed_line_of_several_is_exit_code_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cut", [[event({"content": "Hel"})], [event({"content": "Hel"}), b'data: {"cho']])
 def test_a_cut_stream_is_never_printed_as_an_answer(tmp_path: Path, cut: list[bytes]) -> None:
     with Loopback([Response(chunks=cut, end="clean")]) as server:
-        done = agentkit(tmp_path, "run", "hi", env=environment(tmp_path, server.url))
+        done = agentkit(settled(tmp_path), "run", "hi", env=environment(tmp_path, server.url))
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(r"error: [^\n]+\n", done.stderr)
 
@@ -135,7 +136,8 @@ def test_a_reader_that_goes_away_is_no_disaster(tmp_path: Path) -> None:
     with Loopback([text_stream("x" * 200_000)]) as server:
         command = f"{sys.executable} -m agentkit run hi | head -c 1"
         env = environment(tmp_path, server.url)
-        done = subprocess.run(["sh", "-c", command], cwd=tmp_path, env=env, capture_output=True, timeout=WAIT)
+        folder = settled(tmp_path)
+        done = subprocess.run(["sh", "-c", command], cwd=folder, env=env, capture_output=True, timeout=WAIT)
     assert (done.stdout, done.stderr) == (b"x", b"")
 
 
@@ -144,7 +146,7 @@ def test_an_answer_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     with Loopback([text_stream("hello")]) as server, open("/dev/full", "w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "agentkit", "run", "hi"],
-            cwd=tmp_path,
+            cwd=settled(tmp_path),
             env=environment(tmp_path, server.url),
             stdin=subprocess.DEVNULL,
             stdout=full,
@@ -162,7 +164,7 @@ def test_closed_streams_are_no_disaster(tmp_path: Path, arguments: list[str], cl
         command = f"{sys.executable} -m agentkit {' '.join(arguments)} {closed}"
         done = subprocess.run(
             ["sh", "-c", command],
-            cwd=tmp_path,
+            cwd=settled(tmp_path),
             env=environment(tmp_path, server.url),
             capture_output=True,
             timeout=WAIT,
@@ -236,7 +238,7 @@ def test_without_settings_the_demo_model_answers_and_says_how_to_connect_a_real_
     assert done.returncode == 0
     assert "demo" in done.stdout.lower() or done.stdout.strip()
     said = done.stderr.splitlines()
-    assert len(said) == 3 and "demo" in said[0]
+    assert len(said) == 4 and "demo" in said[0] and "workspace" in said[3]
     assert all(name in done.stderr for name in ("LLM_BASE_URL", "LLM_API_KEY", "LLM_MODEL", "LLM_CONTEXT_WINDOW"))
 
 
@@ -322,10 +324,54 @@ def test_no_traceback_reaches_a_user_but_the_log_has_it(tmp_path: Path) -> None:
     assert log.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_nothing_is_made_on_disk_by_a_plain_question(tmp_path: Path) -> None:
+def test_a_plain_question_leaves_nothing_but_the_workspace_with_its_conversation(tmp_path: Path) -> None:
     with Loopback([text_stream("ok")]) as server:
-        agentkit(tmp_path, "run", "hi", env=environment(tmp_path, server.url))
+        done = agentkit(tmp_path, "run", "hi", env=environment(tmp_path, server.url))
+    assert re.fullmatch(r"note: Made the workspace [^\n]+\n", done.stderr)
+    assert [path.name for path in tmp_path.iterdir()] == ["workspace"]
+    assert sorted(path.name for path in (tmp_path / "workspace").iterdir()) == [".agents", "sessions"]
+
+
+def test_a_run_goes_on_with_the_conversation_of_that_label(tmp_path: Path) -> None:
+    with Loopback([text_stream("one"), text_stream("two")]) as server:
+        for text in ("first", "second"):
+            agentkit(tmp_path, "run", "--session", "talk", text, env=environment(tmp_path, server.url))
+        assert server.requests[1].said[1:] == ["first", "one", "second"]
+    listed = agentkit(tmp_path, "run", "/list", env=environment(tmp_path, server.url))
+    assert re.search(r"^\* +talk +4 ", listed.stdout, re.MULTILINE)
+
+
+def test_a_chat_resumes_where_it_was_left_and_shows_it(tmp_path: Path) -> None:
+    env = environment(tmp_path)
+    with Loopback([text_stream("It is plum."), text_stream("Plum, as I said.")]) as server:
+        env = environment(tmp_path, server.url)
+        agentkit(tmp_path, env=env, stdin="what is it?\n")
+        done = agentkit(tmp_path, "--resume", env=env, stdin="say it again\n")
+        assert server.requests[1].said[1:] == ["what is it?", "It is plum.", "say it again"]
+    assert "> what is it?\nIt is plum.\n" in done.stderr and done.stdout == "Plum, as I said.\n"
+
+
+def test_a_refused_command_is_exit_code_one(tmp_path: Path) -> None:
+    for command, code in (("/list", 0), ("/load nowhere", 1), ("/nonsense", 1), ("/delete x", 1), ("/rewind", 1)):
+        done = agentkit(tmp_path, "run", command, env=environment(tmp_path, "http://127.0.0.1:9/v1"))
+        assert done.returncode == code, done
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["--session", "///", "hi"], ["--agent", "nobody", "hi"]])
+def test_an_agent_or_label_that_cannot_be_is_exit_code_two(tmp_path: Path, arguments: list[str]) -> None:
+    done = agentkit(tmp_path, "run", *arguments, env=environment(tmp_path, "http://127.0.0.1:9/v1"))
+    assert (done.returncode, done.stdout) == (2, "") and done.stderr.count("\n") <= 2
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_workspace_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+    folder = settled(tmp_path)
+    (folder / "workspace").chmod(0o500)
+    with Loopback([text_stream("hello")]) as server:
+        done = agentkit(folder, "run", "hi", env=environment(tmp_path, server.url))
+    (folder / "workspace").chmod(0o700)
+    assert (done.returncode, done.stdout) == (0, "hello\n") and "Nothing is saved" in done.stderr
 
 
 # -- in a terminal

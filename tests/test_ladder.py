@@ -9,18 +9,19 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "agentkit"
 
 LADDER = """
- 0  __init__ errors
- 1  cancel events printable dotenv values
- 2  files channel node calls thinking demo/ diagnosis/ lanes log exchange adapter
- 3  command settings store workspace prompt toolbox
- 4  wire approval tools/
- 5  client usetool
- 6  llm
+ 0  __init__ errors folding
+ 1  cancel events printable dotenv values names frontmatter atomic jsonl
+ 2  files watch agentfiles channel node calls thinking demo/ diagnosis/ lanes log exchange adapter
+ 3  command settings store workspace toolbox
+ 4  wire approval prompt tools/ conversation fit
+ 5  client usetool archive summary
+ 6  llm compact
  7  turn
  8  session
- 9  channels/
-10  app
-11  __main__
+ 9  history agents memory skills status
+10  channels/
+11  app
+12  __main__
 """
 
 RUNG = {name: int(line.split()[0]) for line in LADDER.strip().splitlines() for name in line.split()[1:]}

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from agentkit import App
+from agentkit.app import BUILT_IN
 from agentkit.settings import VARIABLES, Settings
-from agentkit.tools import TOOLS
 
 from .test_ladder import LADDER
 
@@ -30,7 +30,7 @@ def settings() -> str:
 
 
 def tools() -> str:
-    rows = [f"| `{each.name}` | {'yes' if each.asks else ''} | {each.description} |" for each in TOOLS]
+    rows = [f"| `{each.name}` | {'yes' if each.asks else ''} | {each.description} |" for each in BUILT_IN]
     return "\n".join(("| tool | asks first | what it does |", "|---|---|---|", *rows))
 
 

@@ -247,6 +247,23 @@ def test_a_summary_of_a_summary_keeps_what_it_quoted() -> None:
     assert "now run it" in second
 
 
+STAMPED = user("[2026-11-22 11:36 +01:00]\nset port 8081")
+
+
+@pytest.mark.parametrize("time", ["[2026-11-22 11:36 +01:00]", "[2026-11-22 11:36]"])
+def test_the_time_that_a_message_begins_with_is_passed_over(time: str) -> None:
+    assert reply([user(f"{time}\nread a.txt")], TOOLS) == reply([user("read a.txt")], TOOLS)
+    assert reply([STAMPED, user(f"{time}\nsummarize the conversation")], [])[0].endswith("\n- set port 8081")
+    assert reply([STAMPED, user(f"{time}\nTL;DR?")], [])[0] == "set port 8081"
+
+
+def test_a_summary_that_goes_on_with_a_transcript_is_summarised_with_it() -> None:
+    prompt = {"role": "system", "content": "Write a summary of the conversation that you are given."}
+    first, _ = reply([prompt, user("user: [2026-11-22 11:36 +01:00] read a.txt\nassistant: Done.")], [])
+    second, _ = reply([prompt, user(f"So far:\n\n{first}\n\nThe transcript:\n\nuser: count to 7\n    - eight")], [])
+    assert second.endswith("\n- read a.txt\n- count to 7")
+
+
 def test_a_summary_of_a_long_conversation_is_bounded() -> None:
     answer, _ = reply([*(user("word " * 5000) for _ in range(200)), user("summarize the conversation")], [])
     assert len(answer) < 5000

@@ -105,7 +105,7 @@ def test_a_large_paste_is_taken_whole(tmp_path: Path) -> None:
         writer.join()
         screen.send(ENTER)
         screen.shows("Got it")
-        assert server.requests[0].json["messages"][-1]["content"] == text + "end"
+        assert server.requests[0].said[-1] == text + "end"
 
 
 def test_esc_interrupts_a_stalled_stream_and_the_chat_goes_on(tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_history_brings_a_message_back(tmp_path: Path) -> None:
         screen.shows("> first")
         screen.send(" again" + ENTER)
         screen.shows("answer 1")
-        assert server.requests[1].json["messages"][-1]["content"] == "first again"
+        assert server.requests[1].said[-1] == "first again"
 
 
 def test_a_small_terminal_is_usable(tmp_path: Path) -> None:

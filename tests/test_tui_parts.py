@@ -281,7 +281,7 @@ def test_the_window_scrolls_within_its_ends_and_stays_when_more_comes() -> None:
 
 def test_a_tool_shows_its_first_lines_and_counts_the_rest() -> None:
     block = ToolBlock("bash", "make test", "#")
-    block.finish(True, "\n".join(f"line {number}" for number in range(20)), 1.25, "ok")
+    block.finish(True, "\n".join(f"line {number}" for number in range(20)), "ok", 1.25)
     rows = ["".join(text for text, _ in row) for row in block.rows(40)]
     assert rows[1].startswith("# bash  make test") and rows[1].endswith("ok 1.2s")
     assert rows[2] == "  | line 0" and rows[-1] == "  | ... 15 more lines"

@@ -335,7 +335,7 @@ def test_a_failed_reply_leaves_nothing_behind_and_the_chat_goes_on(tmp_path: Pat
         assert isinstance(first, Error) and first.category == "network"
         assert isinstance(second, Error) and second.category == "auth"
         assert isinstance(chat.say("three"), Done)
-        sent = [message["content"] for message in server.requests[2].json["messages"]]
+        sent = server.requests[2].said
     assert sent == ["one", "[no answer: network]", "two", "[no answer: auth]", "three"]
     assert sum(kind in ("done", "error", "interrupted") for kind in chat.kinds()) == 3
 

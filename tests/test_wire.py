@@ -433,7 +433,7 @@ def test_a_request_is_what_the_protocol_wants_and_no_more() -> None:
         "model": "m",
         "messages": [
             {"role": "system", "content": "Be brief."},
-            {"role": "user", "content": "hi"},
+            {"role": "user", "content": "[2026-01-01 00:00 +00:00]\nhi"},
             {"role": "assistant", "content": None, "tool_calls": [call]},
             {"role": "tool", "content": "ok", "tool_call_id": "c"},
             {"role": "assistant", "content": "(no text)"},
@@ -444,6 +444,31 @@ def test_a_request_is_what_the_protocol_wants_and_no_more() -> None:
         "temperature": 0,
     }
     assert "tools" not in request("m", "", [])
+
+
+@pytest.mark.parametrize(
+    ("at", "line"),
+    [
+        ("2026-11-22T11:36:59+01:00", "[2026-11-22 11:36 +01:00]\n"),
+        ("2026-11-22T11:36:59.123456-09:30", "[2026-11-22 11:36 -09:30]\n"),
+        ("2026-11-22T11:36:59Z", "[2026-11-22 11:36 +00:00]\n"),
+        ("2026-11-22 11:36:59", "[2026-11-22 11:36]\n"),
+        ("", ""),
+        ("x", ""),
+        ("2026-02-31T11:36:59+01:00", ""),
+        ("2026-11-22T24:61:59+01:00", ""),
+        ("2026-11-22T11:36:59+01:00\n", ""),
+        ("٢٠٢٦-11-22T11:36:59+01:00", ""),
+        (None, ""),
+        (1795343790, ""),
+    ],
+)
+def test_a_message_of_the_user_is_sent_with_its_time_and_nothing_else_is(at: Any, line: str) -> None:
+    messages: list[dict[str, Any]] = [
+        {"role": role, "content": "hi", "at": at} for role in ("user", "assistant", "tool")
+    ]
+    sent = request("m", "", messages)["messages"]
+    assert [each["content"] for each in sent] == [f"{line}hi", "hi", "hi"]
 
 
 @pytest.mark.parametrize("arguments", ["", "{broken", "[1]", "null", '"text"'])

@@ -12,8 +12,8 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import TextIO
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TextIO
 
 from ..channel import AnswerAsk, Dispatch
 from ..command import Commands
@@ -26,6 +26,7 @@ DECISIONS: dict[str, Decision] = {
 }  # fmt: skip
 
 LAST_WORDS = 2.0  # seconds an interrupted turn has to end before the program leaves without it
+RECALLED = 20  # messages of a conversation that goes on
 TERMINAL_LINE = 4095  # bytes of a line that a terminal passes on; it drops what is typed beyond
 
 
@@ -83,11 +84,17 @@ class Console:
 
     # -- the main thread
 
-    def loop(self, commands: Commands, interrupt: Callable[[Inbound], bool]) -> int:
-        """Say everything there is to say; returns the exit code."""
+    def loop(
+        self,
+        commands: Commands,
+        interrupt: Callable[[Inbound], bool],
+        past: Sequence[Mapping[str, Any]] = (),
+    ) -> int:
+        """Say everything there is to say; returns the exit code. past: what was said before, if it goes on."""
         self._commands, self._interrupt = commands, interrupt
         self._signals = Signals(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         try:
+            self._recall(past)
             while True:
                 self._take_mail()
                 if self._waiting and not self._turn:
@@ -101,6 +108,14 @@ class Console:
         except OSError as error:
             self._cannot_write(error)
         return self._code
+
+    def _recall(self, messages: Sequence[Mapping[str, Any]]) -> None:
+        """Show the end of what was said before, in a conversation that goes on."""
+        said = [each for each in messages if each["role"] != "tool" and each.get("content")]
+        if (more := len(said) - RECALLED) > 0:
+            self.tell(f"({more} messages before these: /history {len(said)})")
+        for each in said[-RECALLED:]:
+            self.tell(f"{'> ' if each['role'] == 'user' else ''}{each['content']}")
 
     def write(self, text: str, stream: TextIO | None = None) -> None:
         """Write to stdout, or to `stream`, as the other end takes it; signals and the time limit still count."""

@@ -1,10 +1,11 @@
-"""A tool call in the words that people are shown."""
+"""Events in the words that people are shown."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from ..events import Compacted
 from ..printable import printable
 
 LONGEST = 200  # characters
@@ -16,3 +17,7 @@ def in_words(arguments: Mapping[str, Any]) -> str:
     said = " ".join((str(first[1]), *(f"{name}={value}" for name, value in others)))
     line, _, more = printable(said).strip().partition("\n")
     return line[:LONGEST] + " ..." * bool(more or len(line) > LONGEST)
+
+
+def compacted(event: Compacted) -> str:
+    return f"The conversation was compacted: {event.before:,} -> {event.after:,} tokens."

@@ -66,6 +66,7 @@ _RESULTS = {
     "glob": "These files match:\n",
     "grep": "Here is what I found:\n",
 }
+_TIME = re.compile(r"^\[\d{4}-\d\d-\d\d \d\d:\d\d(?: [+-]\d\d:\d\d)?\](?:\s|$)")  # that a message begins with
 _QUOTES = "The user said, in the demo model's quotes:"
 _TALK = r"(?:conversation|chat|session|discussion|dialogue|transcript|exchange|messages|history|so far|above|talk)"
 _ASKS_SUMMARY = (
@@ -110,12 +111,13 @@ def _chat(text: str) -> str:
 
 
 def _text(message: Message) -> str:
-    """The words of a message, whose content may be in parts."""
+    """The words of a message, whose content may be in parts, without the time."""
     content = message.get("content")
     if isinstance(content, list):
         parts = [part.get("text") for part in content if isinstance(part, dict)]
-        return "\n".join(part for part in parts if isinstance(part, str))
-    return content if isinstance(content, str) else ""
+        content = "\n".join(part for part in parts if isinstance(part, str))
+    text = content if isinstance(content, str) else ""
+    return _TIME.sub("", text) if message.get("role") == "user" else text
 
 
 def _said(messages: Sequence[Message], role: str) -> list[str]:
@@ -185,11 +187,12 @@ def _summary(said: Sequence[str], wanted: str) -> str:
     """What the user said, quoted briefly: on one line if a TLDR, a title or a line is wanted, else as a list."""
     quotes: list[str] = []
     for text in said:
-        if transcript := re.findall(r"(?im)^[^\w\n]{0,3}user\W{0,3}[:\]>][*\s]{0,3}(\S.*)$", text):
-            quotes += transcript
-        elif _QUOTES in text:
+        transcript = re.findall(r"(?im)^[^\w\n]{0,3}user\W{0,3}[:\]>][*\s]{0,3}(\S.*)$", text)
+        if _QUOTES in text:
             quotes += re.findall(r"(?m)^- (.+)$", text)  # an earlier summary: its quotes live on
-        elif not _asks_summary(text):
+        if transcript:
+            quotes += [_TIME.sub("", quote) for quote in transcript]
+        elif _QUOTES not in text and not _asks_summary(text):
             quotes.append(text)
     quotes = [" ".join(quote.split()) for quote in quotes if quote.strip()]
     if not quotes and said:  # one message that holds the request and what it is about

@@ -22,9 +22,11 @@ TOPICS = (
     "start",
     "stream",
     "turns",
+    "history",
     "install",
     "interrupt",
     "screen",
+    "prompt",
 )  # modules that register figures, in the table's order
 
 ROW = "{:<30} {:>11} {:>11} {:>6} {:>10}  {:<7} {}"

@@ -23,7 +23,9 @@ from ...events import (
     Text,
 )
 from ...printable import printable
+from ...session import View
 from ...settings import Settings
+from ...store import Message
 from ..mailbox import Mailbox, Signals
 from .chat import SPIN, Chat
 from .keys import Key, Keys
@@ -44,7 +46,9 @@ class Running(Protocol):
     settings: Settings
 
     def start(self) -> None: ...
-    def tokens(self, inbound: Inbound) -> int: ...
+    def open(self, inbound: Inbound) -> None: ...
+    def view(self, inbound: Inbound) -> View: ...
+    def past(self, inbound: Inbound) -> list[Message]: ...
     def interrupt(self, inbound: Inbound) -> bool: ...
 
 
@@ -71,6 +75,7 @@ class Tui:
         self._deadline: float | None = None
         self._leaving = self._left = False
         self._code = 0
+        self._loaded = ("", 0)  # which conversation is on the screen, see View
 
     # -- as a Channel
 
@@ -105,6 +110,7 @@ class Tui:
         try:
             app = build()
             app.start()
+            app.open(Inbound("", self.name, self.peer))
             self._mail.put(app)
         except Exception as error:  # the top of this thread: the main one decides
             self._mail.put(error)
@@ -179,17 +185,29 @@ class Tui:
         else:
             self._app = item
             self._chat.ready = True
-            self._chat.model, self._chat.window = item.settings.llm_model, item.settings.llm_context_window
+            self._chat.window = item.settings.llm_context_window
+            self._look()
             threading.excepthook = self._thread_failed(threading.excepthook)
             self._send_next()
 
     def _ended(self) -> None:
         """A turn is over, or a command that ran beside it."""
-        if self._app:
-            self._chat.tokens = self._app.tokens(Inbound("", self.name, self.peer))
+        self._look()
         if self._leaving and not self._chat.turn:
             self._left = True
         self._send_next()
+
+    def _look(self) -> None:
+        """How the session stands now, and what was said in a conversation that was opened."""
+        if self._app is None:
+            return
+        me = Inbound("", self.name, self.peer)
+        chat, view = self._chat, self._app.view(me)
+        chat.agent, chat.model, chat.tokens, chat.trouble = view.agent, view.model, view.tokens, view.trouble
+        if view.loaded != self._loaded:
+            self._loaded = view.loaded
+            if view.messages:
+                chat.recall(self._app.past(me))
 
     def _thread_failed(
         self, log: Callable[[threading.ExceptHookArgs], object]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ...events import (
     ENDINGS,
     Ask,
+    Compacted,
     Done,
     Error,
     Event,
@@ -20,7 +23,7 @@ from ...events import (
     TurnStarted,
 )
 from ...printable import printable
-from ..wording import in_words
+from ..wording import compacted, in_words
 from .screen import Row, unicode
 from .transcript import Block, ToolBlock
 from .view import View
@@ -47,6 +50,7 @@ class Chat:
         self._began = 0.0
         self._state = ""
         self.tokens = 0
+        self.trouble = ""  # why nothing is saved
         self.waiting: deque[str] = deque()  # messages that are not sent yet
         self.asks: deque[Ask] = deque()
         self.seen = 0.0  # when the first of them came on the screen, whole; 0: not yet
@@ -98,16 +102,40 @@ class Chat:
         elif isinstance(event, ToolFinished):
             self._state = "waiting"
             if block := self._tools.pop(event.id, None):
-                block.finish(event.ok, event.output, event.seconds, self._glyphs["ok" if event.ok else "failed"])
+                block.finish(event.ok, event.output, self._glyphs["ok" if event.ok else "failed"], event.seconds)
         elif isinstance(event, Ask):
             self.asks.append(event)
+        elif isinstance(event, Compacted):
+            self._note(Block(self._glyphs["notice"], "notice", compacted(event)))
         elif isinstance(event, Notice):
             style = "error" if event.level == "error" else "notice"
-            notice = Block(self._glyphs["notice"], style, event.text, body="" if style == "notice" else style)
-            # Never in the middle of what is being written.
-            blocks.insert(blocks.index(self._answer) if self._answer else len(blocks), notice)
+            self._note(Block(self._glyphs["notice"], style, event.text, body="" if style == "notice" else style))
         elif isinstance(event, ENDINGS):
             self._end(event)
+
+    def recall(self, messages: Sequence[Mapping[str, Any]]) -> None:
+        """What was said before, in a conversation that goes on."""
+        blocks = self.view.transcript.blocks
+        tools: dict[str, ToolBlock] = {}
+        for each in messages:
+            content = str(each.get("content") or "")
+            if each["role"] == "tool":
+                ok = not content.startswith("error: ")
+                if block := tools.pop(each["tool_call_id"], None):
+                    block.finish(ok, content, self._glyphs["ok" if ok else "failed"])
+                continue
+            kind = "user" if each["role"] == "user" else "assistant"
+            if content:
+                self._add(kind, content, style=kind)
+            for call in each.get("tool_calls") or ():
+                arguments = in_words(json.loads(call["function"]["arguments"]))
+                tools[call["id"]] = ToolBlock(call["function"]["name"], arguments, self._glyphs["tool"])
+                blocks.append(tools[call["id"]])
+
+    def _note(self, notice: Block) -> None:
+        """Beside the answer, never in the middle of what is being written."""
+        blocks = self.view.transcript.blocks
+        blocks.insert(blocks.index(self._answer) if self._answer else len(blocks), notice)
 
     def _end(self, event: Event) -> None:
         if isinstance(event, Error):
@@ -153,10 +181,11 @@ class Chat:
 
     def _status(self) -> tuple[str, Sequence[str]]:
         used = f"{_short(self.tokens)}/{_short(self.window)}" if self.tokens else ""
+        trouble = "not saved" if self.trouble else ""
         left = self.hint or self._doing()
         if not self.view.transcript.at_end:
             left += f"{self.view.separator}more below: PgDn"
-        return left, [each for each in (self.agent, self.model, used) if each]
+        return left, [each for each in (self.agent, self.model, used, trouble) if each]
 
     def _doing(self) -> str:
         if self.asks:

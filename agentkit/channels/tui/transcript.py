@@ -52,8 +52,9 @@ class ToolBlock:
         self._state: tuple[str, str] = ("", "")
         self._output: list[str] = []
 
-    def finish(self, ok: bool, output: str, seconds: float, glyph: str) -> None:
-        self._state = (f"{glyph} {seconds:.1f}s", "ok" if ok else "error")
+    def finish(self, ok: bool, output: str, glyph: str, seconds: float | None = None) -> None:
+        """The call is over; seconds: how long it took, where that is known."""
+        self._state = (glyph if seconds is None else f"{glyph} {seconds:.1f}s", "ok" if ok else "error")
         self._output = printable(output).strip("\n").split("\n") if output.strip() else []
 
     def rows(self, columns: int) -> list[Row]:

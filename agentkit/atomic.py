@@ -1,0 +1,72 @@
+"""Whole files, replaced at once: whoever looks, and whatever crashes, there is the old one or the new one."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+
+def replace(path: Path, data: bytes, mode: int | None = None) -> None:
+    """Write a whole file, or leave it as it was; its folder must be there. Raises OSError.
+
+    mode: permission bits, otherwise the old file's.
+    """
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            old = os.stat(path.name, dir_fd=folder)
+        except FileNotFoundError:
+            old = None
+        replace_at(folder, path.name, data, mode, old)
+    finally:
+        os.close(folder)
+
+
+def replace_at(folder: int, name: str, data: bytes, mode: int | None, old: os.stat_result | None) -> None:
+    """The same in an open folder, for the file of which `old` is known; None: there is none."""
+    if mode is None and old is not None:
+        mode = stat.S_IMODE(old.st_mode) & 0o777
+    temporary = f".{os.urandom(8).hex()}.tmp"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(temporary, flags, 0o666 if mode is None else 0o600, dir_fd=folder)
+    try:
+        try:
+            if old is not None:
+                with suppress(OSError):  # only root can give files away
+                    os.fchown(fd, old.st_uid, old.st_gid)
+            if mode is not None:
+                os.fchmod(fd, mode)
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary, dir_fd=folder)
+        raise
+    sync(folder)
+
+
+def sync_folder(path: Path) -> None:
+    """Have the names in a folder survive a loss of power."""
+    with suppress(OSError):
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def sync(folder: int) -> None:
+    """The same for an open folder, which may be open by its path only."""
+    with suppress(OSError):  # some file systems do not sync folders, and some folders cannot be read
+        fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

@@ -4,12 +4,12 @@ that it cannot use, which says what is wrong."""
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import frontmatter
 from .names import agent_id
+from .records import dataclass
 
 LONGEST_NAME = 64  # characters of a skill's, as in the open format (agentskills.io/specification)
 LONGEST_DESCRIPTION = 1024  # characters, likewise

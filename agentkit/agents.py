@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import date
 from functools import partial
 
@@ -16,6 +15,7 @@ from .events import Inbound, Notice
 from .names import agent_id
 from .node import Node
 from .prompt import Layer
+from .records import replace
 from .session import Session
 from .settings import Settings
 from .store import Store

@@ -6,7 +6,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +24,7 @@ from .lanes import Lanes
 from .llm import LLMCall
 from .names import encoded
 from .node import Node, Run
+from .records import replace
 from .session import Opening, Session, View
 from .settings import Settings, child_environment
 from .store import Message, State, Store

@@ -17,8 +17,9 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from .records import dataclass, field
 
 LIMIT = 4 << 20  # bytes of a file, characters of all its values: far above any honest one, far below what hurts
 _MOST_PROBLEMS = 10  # a file that is something else altogether need not be listed line by line

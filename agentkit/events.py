@@ -7,8 +7,9 @@ An `Event` goes from an agent's work to whoever watches; `record()` is its form 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, NamedTuple
+
+from .records import dataclass, field
 
 Decision = Literal["allow", "always", "deny"]
 
@@ -51,7 +52,7 @@ class Event:
 
     def record(self) -> dict[str, Any]:
         """A plain dictionary, ready for JSON."""
-        return {"type": self.type, **{each.name: getattr(self, each.name) for each in fields(self)}}
+        return {"type": self.type, **self.__dict__}
 
 
 @dataclass(frozen=True)

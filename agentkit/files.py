@@ -13,13 +13,13 @@ import stat
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 from .atomic import replace_at, sync
 from .errors import PathRefused, ToolError
+from .records import dataclass
 
 LINKS = 40  # that a path may lead through, as on Linux
 LONGEST = 4096  # characters of a path, as on Linux

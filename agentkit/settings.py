@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from . import dotenv, values
 from .errors import SettingsError
+from .records import dataclass, field
 
 Approval = Literal["ask", "auto", "trust"]
 T = TypeVar("T")

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
 from .cancel import Cancel
 from .events import Answer, Ask, Event, Notice
 from .node import Run
+from .records import dataclass, field
 
 Message = dict[str, Any]
 

@@ -11,16 +11,16 @@ raising ToolError; whatever it raises becomes a result that the model reads.
 
 from __future__ import annotations
 
-import inspect
 import json
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints, overload
 
 from .cancel import Cancel
 from .errors import ToolError
+from .records import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -107,12 +107,15 @@ def tool(
     """
 
     def decorate(function: Callable[..., Any]) -> Tool:
-        described = inspect.cleandoc(function.__doc__ or "").split("\n\n")[0].replace("\n", " ")
+        lines = map(str.strip, (function.__doc__ or "").strip().split("\n"))
+        described = " ".join(takewhile(bool, lines))
         label = name or function.__name__
         return Tool(function, label, described, _parameters(function), read_only, asks, preview)
 
     return decorate(function) if function is not None else decorate
 
+
+VAR_POSITIONAL, VAR_KEYWORD = 0x04, 0x08  # flags of a code object, see the documentation of inspect
 
 _JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array", dict: "object"}
 
@@ -122,17 +125,33 @@ def _parameters(function: Callable[..., Any]) -> dict[str, Any]:
     hints = get_type_hints(function, include_extras=True)
     properties: dict[str, Any] = {}
     required = []
-    for parameter in inspect.signature(function).parameters.values():
-        hint = hints.get(parameter.name, str)
+    for name, has_default in _signature(function):
+        hint = hints.get(name, str)
         if hint is Scope:
             continue
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-            raise TypeError(f"{function.__name__}: a tool's parameters are named ones, not {parameter}")
-        properties[parameter.name] = _schema(hint, f"{function.__name__}: {parameter.name}")
-        if parameter.default is parameter.empty:
-            required.append(parameter.name)
+        properties[name] = _schema(hint, f"{function.__name__}: {name}")
+        if not has_default:
+            required.append(name)
     schema: dict[str, Any] = {"type": "object", "properties": properties}
     return {**schema, "required": required} if required else schema
+
+
+def _signature(function: Callable[..., Any]) -> list[tuple[str, bool]]:
+    """The names of a function's parameters, and which have a default. (inspect knows more, and takes long to load.)"""
+    plain: Any = function
+    while hasattr(plain, "__wrapped__"):
+        plain = plain.__wrapped__
+    bound = hasattr(plain, "__self__")
+    plain = getattr(plain, "__func__", plain)
+    code = getattr(plain, "__code__", None)
+    if code is None:
+        raise TypeError(f"{function!r} is no function written in Python, which a tool must be")
+    if code.co_posonlyargcount or code.co_flags & (VAR_POSITIONAL | VAR_KEYWORD):
+        raise TypeError(f"{function.__name__}: a tool's parameters are named ones, not *, ** or before a /")
+    positional = code.co_varnames[: code.co_argcount]
+    named = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+    defaults = {*positional[code.co_argcount - len(plain.__defaults__ or ()) :], *(plain.__kwdefaults__ or ())}
+    return [(name, name in defaults) for name in (*positional[bound:], *named)]
 
 
 def _schema(hint: Any, where: str) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from .events import Ask, Event, Notice, ToolFinished, ToolStarted
 from .files import real_path
 from .fit import fit
 from .node import Node
+from .records import replace
 from .store import Store
 from .toolbox import Scope, Tool, given
 

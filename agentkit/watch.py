@@ -6,8 +6,9 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
+
+from .records import dataclass
 
 LONGEST = 1 << 20  # bytes of a file: far above any honest one
 

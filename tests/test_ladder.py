@@ -9,7 +9,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "agentkit"
 
 LADDER = """
- 0  __init__ errors folding
+ 0  __init__ errors folding records
  1  cancel events printable dotenv values names frontmatter atomic jsonl
  2  files watch agentfiles channel node calls thinking demo/ diagnosis/ lanes log exchange adapter
  3  command settings store workspace toolbox

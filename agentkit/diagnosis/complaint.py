@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
+
+from ..records import dataclass, field
 
 LIMIT = 100_000  # characters of a body that are looked at; real errors have hundreds, a wrong address can send a film
 _NODES = 400  # values of a JSON answer that are looked at

@@ -7,7 +7,8 @@ which wraps http.client, ssl and socket, and each version wraps differently.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from ..records import dataclass
 
 
 @dataclass(frozen=True)

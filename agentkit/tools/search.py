@@ -6,12 +6,12 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from time import monotonic
 from typing import Annotated
 
 from ..errors import ToolError
 from ..files import Fence
+from ..records import dataclass
 from ..toolbox import Scope, tool
 from .matching import Find, TooSlow, finder
 from .patterns import Pattern, States, branches, split

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 
+from ...records import dataclass, field
 from .editor import Editor
 from .screen import Row
 from .transcript import Transcript

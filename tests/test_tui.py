@@ -421,3 +421,49 @@ def test_interrupted_twice_from_outside_it_leaves(tmp_path: Path) -> None:
         screen.shows("once more leaves")
         os.kill(screen.pid, signal.SIGINT)
         assert screen.wait() == 0
+
+
+def test_a_resumed_chat_shows_what_was_said(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("plum")
+    replies = [call_stream(("read_file", {"path": "a.txt"})), text_stream("It is plum."), text_stream("Still plum.")]
+    with Loopback(replies) as server:
+        with chat(tmp_path, server) as screen:
+            screen.send("what is in a.txt?" + ENTER)
+            screen.shows("● It is plum")
+            screen.shows("ready")
+            screen.send("\x04")
+            assert screen.wait() == 0
+        with chat(tmp_path, server, "--resume") as screen:
+            screen.shows(r"› what is in a\.txt\?")
+            screen.shows(r"⚙ read_file  a\.txt +✓")
+            screen.shows("● It is plum")
+            screen.send("and now?" + ENTER)
+            screen.shows("● Still plum")
+            assert screen.text.count("It is plum") == 1
+        assert server.requests[-1].said[1] == "what is in a.txt?"
+
+
+def test_a_conversation_that_is_loaded_comes_onto_the_screen(tmp_path: Path) -> None:
+    with Loopback([text_stream("First answer."), text_stream("Second answer.")]) as server:
+        with chat(tmp_path, server, "--session", "alpha") as screen:
+            screen.send("one" + ENTER)
+            screen.shows("First answer")
+            screen.shows("ready")
+            screen.send("/new beta" + ENTER)
+            screen.shows("A new conversation begins: beta")
+            screen.send("two" + ENTER)
+            screen.shows("Second answer")
+            screen.shows("ready")
+            screen.send("/load al" + ENTER)
+            screen.shows("This is alpha")
+            screen.shows("First answer[^§]*First answer")
+
+
+def test_a_chat_that_cannot_be_saved_says_so_in_the_status_line(tmp_path: Path) -> None:
+    (tmp_path / "workspace").mkdir()
+    (tmp_path / "workspace" / "sessions").write_text("in the way")
+    with Loopback([text_stream("fine")]) as server, chat(tmp_path, server) as screen:
+        screen.send("hi" + ENTER)
+        screen.shows("● fine")
+        screen.shows("Nothing is saved")
+        screen.shows("not saved")

@@ -159,7 +159,7 @@ def _lines(settings: Settings, given: dict[str, Any]) -> int:
         app.open(me := Inbound("", console.name, console.peer))
         return console.loop(app.commands, app.interrupt, app.past(me))
     finally:
-        app.stop()
+        _report(app.stop())
 
 
 def _full_screen() -> bool:
@@ -189,7 +189,12 @@ def _screen(settings: Settings, given: dict[str, Any]) -> int:
         return tui.loop(build)
     finally:
         for app in built:
-            app.stop()
+            _report(app.stop())
+
+
+def _report(unsaved: Sequence[str]) -> None:
+    for line in unsaved:
+        print(f"not saved: {line}", file=sys.stderr)
 
 
 def _app(settings: Settings, channel: Channel, given: dict[str, Any]) -> App:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
-from functools import partial
+from functools import lru_cache, partial
+from pathlib import Path
 
 from . import prompt
 from .approval import Approvals
-from .command import Command, Order
+from .command import Command, Order, nearest
 from .compact import Compact
 from .errors import CommandError, SettingsError
 from .events import Inbound, Notice
@@ -22,14 +24,17 @@ from .store import Store
 from .toolbox import Scope, Tool
 from .turn import Turn
 from .usetool import Toolbox
-from .workspace import SAMPLE, Agent, Skill, Workspace
+from .workspace import SAMPLE, Agent, Files, Skill, Workspace
 
 OFF = "off"
 
 
 class Agents:
-    """default: the agent for everybody who has not switched, empty: `assistant`, or else the first; ask: the node that
-    gets one Reply; tools: all there are, by name. May be used from any thread."""
+    """May be used from any thread.
+
+    default: the agent for everybody who has not switched, empty: `assistant`, or else the first; tools: all there are,
+    by name; builtin: the commands, whose names no skill can have. Raises SettingsError for an unknown default.
+    """
 
     def __init__(
         self,
@@ -43,142 +48,164 @@ class Agents:
     ) -> None:
         self.workspace, self.settings = workspace, settings
         self._tools, self._approvals, self._scope, self._builtin = tools, approvals, scope, builtin
+        self._lock = threading.Lock()  # serialises what follows, which is looked at and changed in one step
+        self._usual = agent_id(default)
         self._switched: dict[tuple[str, str], str] = {}  # by channel and person
         self._known: dict[str, Agent] = {}  # the agents as they were when they last answered
         self._told: set[str] = set()  # notices that were given
-        if default and agent_id(default) not in workspace.agents():
-            names = ", ".join(workspace.agents())  # what was given may be anything, a key too: it is not shown
-            where = workspace.root / ".agents"
-            raise SettingsError([f"--agent or DEFAULT_AGENT names no agent: there are {names} (in {where})"])
-        self._default = agent_id(default)
+        if default and self._usual not in workspace.agents():
+            why = (f"--agent or DEFAULT_AGENT names no agent: there are {', '.join(workspace.agents())}",)
+            # What was given may be anything, a key too: it is not shown.
+            raise SettingsError([*why, *workspace.notices()])
+
+    # -- who
 
     def of(self, inbound: Inbound) -> str:
         """The id of the agent that answers this message."""
-        switched = self._switched.get((inbound.channel, inbound.peer))
-        if switched:
-            return switched
         agents = self.workspace.agents()
-        return self._default or (SAMPLE if SAMPLE in agents else next(iter(agents)))
+        with self._lock:
+            if switched := self._switched.get((inbound.channel, inbound.peer)):
+                return switched
+            if self._usual not in agents:
+                self._usual = SAMPLE if SAMPLE in agents else next(iter(agents))
+            return self._usual
 
     def has_switched(self, inbound: Inbound) -> bool:
-        return (inbound.channel, inbound.peer) in self._switched
+        with self._lock:
+            return (inbound.channel, inbound.peer) in self._switched
+
+    def agent(self, id: str) -> Agent:
+        """The agent of that id; one whose folder is gone stays as it was. Raises CommandError."""
+        found = self.workspace.agents().get(id)
+        with self._lock:
+            if (found := found or self._known.get(id)) is None:
+                raise CommandError(f"There is no agent {id} any more: /agents shows who is there.")
+            self._known[id] = found
+        return found
+
+    # -- what it is now
+
+    def model(self, session: Session) -> str:
+        """The model that is to answer in a session: the user's choice, or the agent's, or the one of the settings."""
+        agent = self.workspace.agents().get(session.store.state.agent)
+        return session.model or (agent.model if agent else "") or self.settings().llm_model
 
     def turn(self, session: Session, ask: Node) -> Turn:
         """Bring a session's store up to date with its agent's files; returns the turn that answers in it."""
         store = session.store
         agent = self.agent(store.state.agent)
-        layers = self.layers(session)
-        toolbox = self._toolbox(agent)
-        for text in (*self.workspace.notices(), *self._misfits(agent)):
+        files = self.workspace.files(agent)
+        toolbox = self._toolbox(agent, files, session)
+        for text in (*self.workspace.notices(), *self._misfits(agent, files)):
             store.run.publish(Notice(text, "warn"))
-        store.context.system, store.context.tools = prompt.text(layers), toolbox.schemas
+        store.context.system = prompt.text(self._layers(session, agent, files))
+        store.context.tools = toolbox.schemas
         return Turn(ask, toolbox, self.settings().max_model_calls, Compact(ask))
 
-    def layers(self, session: Session) -> Sequence[Layer]:
-        """What the system prompt of a session is made of now; selects the model too."""
+    def skills(self, session: Session) -> dict[str, Skill]:
+        """The skills of a session's agent, by name."""
+        return {each.name: each for each in self.workspace.files(self.agent(session.store.state.agent)).skills}
+
+    def _layers(self, session: Session, agent: Agent, files: Files) -> Sequence[Layer]:
         state = session.store.state
-        agent = self.agent(state.agent)
-        state.model = session.model or agent.model or self.settings().llm_model
-        state.window = self.settings().llm_context_window
-        files = self.workspace.files(agent)
         cwd = self._scope.cwd
         return prompt.layers(agent, files, model=state.model, channel=state.channel, cwd=cwd, day=date.today())
 
-    def agent(self, id: str) -> Agent:
-        """The agent of that id; one whose folder is gone stays as it was."""
-        found = self.workspace.agents().get(id) or self._known.get(id)
-        if found is None:
-            raise CommandError(f"There is no agent {id} any more: /agents shows who is there.")
-        self._known[id] = found
-        return found
-
-    def skills(self, inbound: Inbound) -> dict[str, Skill]:
-        """The skills of the agent that answers this message, by name in small letters."""
-        files = self.workspace.files(self.agent(self.of(inbound)))
-        return {each.name.casefold(): each for each in files.skills}
-
-    def _toolbox(self, agent: Agent) -> Toolbox:
+    def _toolbox(self, agent: Agent, files: Files, session: Session) -> Toolbox:
         allowed = {
             name: each
             for name, each in self._tools.items()
             if (agent.tools is None or name in agent.tools) and name not in agent.denied_tools
         }
-        skills = self.workspace.files(agent).skills
-        readable = tuple(dict.fromkeys(each.path.parent.resolve() for each in skills))
-        return Toolbox(
-            allowed, self._approvals, replace(self._scope, readable=readable, memory=agent.folder / "memory")
+        own = session.archive.folder.resolve()
+        scope = replace(
+            self._scope,
+            readable=(*_folders(files), own),
+            opened=(own,),
+            memory=self.workspace.memory(agent),
         )
+        return Toolbox(allowed, self._approvals, scope)
 
-    def _misfits(self, agent: Agent) -> list[str]:
+    def _misfits(self, agent: Agent, files: Files) -> list[str]:
         """What does not fit in an agent's files, each said once."""
         unknown = sorted({*(agent.tools or ()), *agent.denied_tools} - self._tools.keys())
         found = [f"{agent.folder / 'AGENT.md'} names tools that do not exist: {', '.join(unknown)}."] if unknown else []
-        for skill in self.workspace.files(agent).skills:
-            if skill.name.casefold() in self._builtin():
+        builtin = self._builtin()
+        for skill in files.skills:
+            if skill.name in builtin:
                 name = skill.name
                 found.append(f"The skill {name} has the name of a command: use it as /skill {name} ({skill.path}).")
-        new = [text for text in found if text not in self._told]
-        self._told.update(new)
+        with self._lock:
+            new = [text for text in found if text not in self._told]
+            self._told.update(new)
         return new
 
     # -- commands
 
-    def commands(self, session_of: Callable[[Inbound], Session]) -> list[Command]:
+    def commands(self) -> list[Command]:
         """/agents, /switch, /model, /prompt."""
         group = partial(Command, group="agent")
         return [
             group("agents", "", "the agents of this workspace", self._list),
-            group("switch", "<agent> | off", "talk to another agent, until off", partial(self._switch, session_of)),
-            group(
-                "model", "[name | off]", "the model that answers here; a name selects it", partial(_model, session_of)
-            ),
-            group("prompt", "", "the system prompt, and what its layers take", partial(self._prompt, session_of)),
+            group("switch", "<agent> | off", "talk to another agent, until off", self._switch, reroutes=True),
+            group("model", "[name | off]", "the model that answers here; a name selects it", self._select),
+            group("prompt", "", "the system prompt, and what its layers take", self._prompt),
         ]
 
     def _list(self, order: Order) -> str:
-        here = self.of(order.inbound)
+        here = order.session.store.state.agent
         rows = []
         for id, agent in self.workspace.agents().items():
             details = [agent.name if agent.name != id else "", agent.model, str(agent.folder)]
             rows.append(f"{'*' if id == here else ' '} {id}  {', '.join(filter(None, details))}")
-        return "\n".join(rows)
+        return "\n".join((*rows, *self.workspace.notices()))
 
-    def _switch(self, session_of: Callable[[Inbound], Session], order: Order) -> str:
+    def _switch(self, order: Order) -> str:
+        if not order.session.follows:
+            raise CommandError("It lasts only as long as a chat: agentkit run --agent ID asks another agent.")
         who = (order.inbound.channel, order.inbound.peer)
-        id = agent_id(order.rest)
+        agents = self.workspace.agents()
+        wanted = agent_id(order.rest)
         if not order.rest:
             raise CommandError(f"{self.of(order.inbound)} answers here. It is /switch AGENT or /switch off.")
-        if order.rest == OFF:
-            if self._switched.pop(who, None) is None:
+        if order.rest.casefold() != OFF and wanted not in agents:
+            cure = nearest(wanted, agents) or f"there are {', '.join(agents)}."
+            raise CommandError(f"There is no agent {order.rest}: {cure}".strip())
+        with self._lock:
+            if order.rest.casefold() != OFF:
+                self._switched[who] = wanted
+            elif self._switched.pop(who, None) is None:
                 raise CommandError("You have not switched.")
-        elif id not in self.workspace.agents():
-            raise CommandError(f"There is no agent {order.rest}: there are {', '.join(self.workspace.agents())}.")
-        else:
-            self._switched[who] = id
-        session = session_of(order.inbound)
-        session.begin(order.inbound, order.run.publish)
-        label = session.conversation.label
-        return f"{self.of(order.inbound)} answers now{f', in the conversation {label}' if label else ''}."
+        return f"{self.of(order.inbound)} answers now."
 
-    def _prompt(self, session_of: Callable[[Inbound], Session], order: Order) -> str:
-        store = session_of(order.inbound).store
-        layers = self.layers(session_of(order.inbound))
+    def _select(self, order: Order) -> str:
+        session: Session = order.session
+        if not order.rest:
+            return f"{self.model(session)} answers here. /model NAME selects another one, /model off the agent's own."
+        if len(order.rest.split()) > 1:
+            raise CommandError("A model's name is one word: /model NAME.")
+        if not session.follows:
+            raise CommandError("It lasts only as long as a chat: LLM_MODEL, or model: in AGENT.md, selects one.")
+        session.model = "" if order.rest == OFF else order.rest
+        return f"{self.model(session)} answers here from now on, until you leave."
+
+    def _prompt(self, order: Order) -> str:
+        session: Session = order.session
+        agent = self.agent(session.store.state.agent)
+        files = self.workspace.files(agent)
+        layers = self._layers(session, agent, files)
         text = prompt.text(layers)
-        rows = [f"{each.name:16} {_cost(each.text, store)}" for each in layers]
-        schemas = self._toolbox(self.agent(store.state.agent)).schemas
-        rows += [f"{'in all':16} {_cost(text, store)}", f"(besides: {len(schemas)} tools)"]
+        rows = [f"{each.name:16} {_cost(each.text, session.store)}" for each in layers]
+        tools = self._toolbox(agent, files, session).tools
+        rows += [f"{'in all':16} {_cost(text, session.store)}", f"(besides, tools: {len(tools)})"]
         return "\n".join((*rows, "", text))
+
+
+@lru_cache(maxsize=32)
+def _folders(files: Files) -> tuple[Path, ...]:
+    """Where skills really are."""
+    return tuple(dict.fromkeys(each.path.parent.resolve() for each in files.skills))
 
 
 def _cost(text: str, store: Store) -> str:
     return f"{len(text):7,} characters  ~{store.worth(text):6,} tokens"
-
-
-def _model(session_of: Callable[[Inbound], Session], order: Order) -> str:
-    session = session_of(order.inbound)
-    if order.rest:
-        if len(order.rest.split()) > 1:
-            raise CommandError("A model's name is one word: /model NAME.")
-        session.model = "" if order.rest == OFF else order.rest
-        return f"{session.model or 'The model of the agent'} answers from now on, until you leave."
-    return f"{session.view.model} answers here. /model NAME selects another one, /model off the agent's own."

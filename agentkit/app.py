@@ -30,6 +30,7 @@ from .settings import Settings, child_environment
 from .store import Message, State, Store
 from .toolbox import Scope, Tool
 from .tools import TOOLS
+from .turn import Turn
 from .workspace import Workspace, folder
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class App:
     def _confines(self, cwd: Path, environ: Mapping[str, str]) -> Scope:
         """What tools may reach."""
         state, sessions = self.workspace / ".state", self.workspace / "sessions"
-        closed = (state, self.settings.env_file) if self.settings.env_file else (state,)
+        closed = (state, sessions, self.settings.env_file) if self.settings.env_file else (state, sessions)
         return Scope(
             roots=(cwd.resolve(), self.workspace.resolve()),
             closed=tuple(path.resolve() for path in closed),
@@ -100,12 +101,12 @@ class App:
     def _commands(self) -> list[Command]:
         confined = replace(self._scope, closed=(*self._scope.closed, self.workspace.resolve() / ".agents"))
         return [
-            *history.commands(self._session_of, confined, self._ask_model),
+            *history.commands(confined, self._ask_model),
             *memory.commands(self._remember),
-            *skills.commands(self._agents.skills),
-            *self._agents.commands(self._session_of),
-            *status.commands(self._session_of, lambda: self.settings, self.workspace),
-            *approval.commands(self.approvals, self.session_key),
+            *skills.commands(self._agents.skills, lambda: self.commands.table),
+            *self._agents.commands(),
+            *status.commands(lambda: self.settings, self.workspace),
+            *approval.commands(self.approvals),
             Command("stop", "", "interrupt the answer or the tool that runs", self._stop, now=True),
             Command("help", "", "this list", lambda order: self.commands.help(), now=True),
             Command("exit", "", "leave", _not_here, now=True),
@@ -131,39 +132,48 @@ class App:
             self._publish(Notice(DEMO))
 
     def open(self, inbound: Inbound) -> None:
-        """Open what this sender's session begins with, before anything is said in it."""
-        key = self.session_key(inbound)
-        self._session_of(inbound).begin(inbound, lambda event: self._publish(event.stamped(key, "")))
+        """Open what this sender's session begins with, before anything is said in it. Raises CommandError."""
+        session = self._session_of(inbound)
 
-    def stop(self, timeout: float = 2.0) -> None:
-        """Interrupt what runs, wait for it (in seconds), save, and end the channels."""
+        def publish(event: Event) -> None:
+            self._publish(event.stamped(session.key, ""))
+
+        session.begin(inbound, publish)
+        if self._opening.resume and not session.view.messages:
+            publish(Notice("There is nothing to resume: this is a new conversation."))
+
+    def stop(self, timeout: float = 2.0) -> list[str]:
+        """Interrupt what runs, wait for it (in seconds), and end the channels; returns a line for each conversation
+        that could not be saved."""
+        unsaved: list[str] = []
         if self._lanes.stop(timeout):
             for session in self._sessions.values():
-                session.close()
+                unsaved += session.close()
         for channel in self.channels.values():
             channel.stop()
         if self._client:
             self._client.close()
         if self._demo:
             self._demo.stop()
+        return unsaved
 
     # -- one message
 
     def dispatch(self, inbound: Inbound) -> None:
         """Take a message; returns at once. Its events go to the channels, the last one ends its turn."""
-        key = self.session_key(inbound)
+        session = self._session_of(inbound)
 
         def publish(event: Event) -> None:
-            self._publish(event.stamped(key, inbound.turn))
+            self._publish(event.stamped(session.key, inbound.turn))
 
-        if self.commands.is_now(inbound.text):
-            publish(self._at_once(inbound, publish))
+        if self.commands.is_now(inbound.text) or self.commands.reroutes(inbound.text):
+            publish(self._at_once(session, inbound, publish))
             return
 
         def work(cancel: Cancel) -> None:
-            run = Run(publish, lambda ask: self._ask(ask, inbound, publish, cancel), cancel)
+            run = Run(publish, lambda ask: self._ask(ask, session.key, inbound, publish, cancel), cancel)
             try:
-                self._session_of(inbound).take(inbound, run)
+                session.take(inbound, run)
             except Cancelled:
                 publish(Interrupted(""))
             except BaseException as error:  # whatever it is, the sender must hear that this is the end
@@ -171,23 +181,28 @@ class App:
                 raise
 
         try:
-            self._lanes.get(key).put(work)
+            self._lanes.get(session.key).put(work)
         except RuntimeError as error:
             publish(_failed(error))
 
-    def _at_once(self, inbound: Inbound, publish: Callable[[Event], None]) -> Event:
+    def _at_once(self, session: Session, inbound: Inbound, publish: Callable[[Event], None]) -> Event:
         """Run a command that does not wait for its turn; returns the event that ends it."""
         try:
-            self._session_of(inbound).begin(inbound, publish)
+            session.begin(inbound, publish)
+            ending = self.commands.answer(inbound, Run(publish, _nobody, Cancel()), session)
+            if self.commands.reroutes(inbound.text):
+                self._session_of(inbound).begin(inbound, publish)  # so that a frontend can show it
         except CommandError as error:
             return Error("bad_request", str(error))
-        ending = self.commands.answer(inbound, Run(publish, _nobody, Cancel()))
+        except Exception as error:  # it runs in a channel's thread, which has to go on
+            log.exception("a command failed")
+            return _failed(error)
         assert isinstance(ending, (Done, Error))  # such a command has an answer of its own
         return ending
 
     def interrupt(self, inbound: Inbound) -> bool:
         """Stop the turn that runs in this sender's session, as /stop does; was there one?"""
-        return self._lanes.get(self.session_key(inbound)).interrupt()
+        return self._lanes.get(self._session_of(inbound).key).interrupt()
 
     def view(self, inbound: Inbound) -> View:
         """How this sender's session stands."""
@@ -195,35 +210,27 @@ class App:
 
     def past(self, inbound: Inbound) -> list[Message]:
         """All that was said in this sender's conversation."""
-        return self._session_of(inbound).past()
-
-    def session_key(self, inbound: Inbound) -> str:
-        """Who talks to which agent."""
-        return f"agent:{self._agents.of(inbound)}:direct:{inbound.peer}"
+        return self._session_of(inbound).said().whole
 
     def _session_of(self, inbound: Inbound) -> Session:
         """The sender's session, made on first use, which opens nothing yet."""
-        key = self.session_key(inbound)
+        agent = self._agents.of(inbound)
+        key = f"agent:{agent}:direct:{inbound.peer}"
         with self._lock:
             if key not in self._sessions:
-                agent = self._agents.of(inbound)
-                state = State(key, agent, self.settings.llm_model, window=self.settings.llm_context_window)
-                store = Store(state=state)
-                # An agent that was switched to goes on with its own current conversation.
-                opening = Opening(resume=True) if self._agents.has_switched(inbound) else self._opening
+                store = Store(state=State(key, agent, window=self.settings.llm_context_window))
                 archive = Archive(
                     self.workspace / "sessions" / encoded(key),
                     begin=lambda: self._made(store),
                     tell=lambda text: store.run.publish(Notice(text, "warn")),
                 )
-                self._sessions[key] = Session(
-                    store,
-                    archive,
-                    lambda session: self._agents.turn(session, self._ask_model()),
-                    self.commands,
-                    opening,
-                )
+                # An agent that was switched to goes on with its own current conversation.
+                opening = Opening(resume=True) if self._agents.has_switched(inbound) else self._opening
+                self._sessions[key] = Session(store, archive, self._agents.model, self._prepare, self.commands, opening)
             return self._sessions[key]
+
+    def _prepare(self, session: Session) -> Turn:
+        return self._agents.turn(session, self._ask_model())
 
     def _ask_model(self) -> Node:
         assert self._client is not None
@@ -235,10 +242,10 @@ class App:
             store.run.publish(Notice(told))
 
     def _remember(self, order: Order, name: str, text: str) -> Path:
-        session = self._session_of(order.inbound)
-        self._made(session.store)
-        agent = self._agents.agent(session.store.state.agent)
-        kept: Path = memory.Remember(self._ask_model(), agent.folder / "memory", name, text).run(session.store)
+        store: Store = order.session.store
+        self._made(store)
+        folder = self._files.memory(self._agents.agent(store.state.agent))
+        kept: Path = memory.Remember(self._ask_model(), folder, name, text).run(store)
         return kept
 
     def _publish(self, event: Event) -> None:
@@ -248,18 +255,18 @@ class App:
             except Exception:  # somebody else's code: the other channels still hear of it
                 log.exception("the channel %s could not show an event", channel.name)
 
-    def _ask(self, ask: Ask, inbound: Inbound, publish: Callable[[Event], None], cancel: Cancel) -> Answer:
+    def _ask(self, ask: Ask, key: str, inbound: Inbound, publish: Callable[[Event], None], cancel: Cancel) -> Answer:
         """Have the sender, and nobody else, decide."""
         channel = self.channels.get(inbound.channel)
         if channel is None or not channel.can_ask:
             cure = "--yes allows it for one run, TOOL_APPROVAL in general"
             publish(Notice(f"{ask.tool} was refused: nobody is there to be asked ({cure}).", "warn"))
             return Answer("deny", "nobody is there to be asked")
-        who = Asker(self.session_key(inbound), inbound.channel, inbound.peer)
+        who = Asker(key, inbound.channel, inbound.peer)
         return self.approvals.ask(ask, who, publish, cancel, channel.ask_limit)
 
     def _stop(self, order: Order) -> str:
-        if not self.interrupt(order.inbound):
+        if not self._lanes.get(order.session.key).interrupt():
             raise CommandError("Nothing is running.")
         return "Interrupted."
 
@@ -274,4 +281,4 @@ def _failed(error: BaseException) -> Error:
 
 
 def _not_here(order: Order) -> str:
-    raise CommandError("It is /exit alone, and for the terminal.")
+    raise CommandError("Only a chat in a terminal is left with /exit.")

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from .cancel import Cancel
 from .command import Command, Order
 from .errors import CommandError
-from .events import Answer, Ask, Inbound
+from .events import Answer, Ask
 
 MODES = ("ask", "auto", "trust")
 
@@ -82,7 +82,7 @@ class Approvals:
         if answer is None:
             cancel.check()
             return Answer("deny", "the question was withdrawn")
-        if answer.decision == "always":
+        if answer.decision == "always" and not ask.tool.startswith("/"):  # a command is asked about each time
             with self._lock:
                 self._allowed.setdefault(who, set()).add(ask.tool)
         return answer
@@ -111,12 +111,12 @@ class Approvals:
             return found
 
 
-def commands(approvals: Approvals, session_key: Callable[[Inbound], str]) -> list[Command]:
+def commands(approvals: Approvals) -> list[Command]:
     """/approvals: what runs unasked here, and taking it back."""
 
     def show(order: Order) -> str:
         inbound, rest = order.inbound, order.rest
-        who = Asker(session_key(inbound), inbound.channel, inbound.peer)
+        who = Asker(order.session.key, inbound.channel, inbound.peer)
         verb, _, tool = rest.partition(" ")
         if verb == "revoke" and tool:
             if not approvals.revoke(who, tool.strip()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
@@ -17,11 +18,12 @@ from .names import slug
 
 CURRENT = "current"  # the file that names the open conversation
 META = "meta.json"  # the file that says who was here last
+SMALL = 1 << 16  # bytes of those two, at most
 
 
 class Entry(NamedTuple):
     """A conversation in a list. messages: those of people and of the assistant; used: when it was last written;
-    tokens: what its last request took, 0 where that is not known."""
+    tokens: what its last request took, or would take."""
 
     label: str
     messages: int
@@ -45,9 +47,15 @@ class Archive:
         used: list[tuple[int, str]] = []
         with suppress(OSError), os.scandir(self.folder) as entries:
             for each in entries:
-                if each.name.endswith(SUFFIX) and each.is_file():
-                    used.append((each.stat().st_mtime_ns, each.name.removesuffix(SUFFIX)))
+                with suppress(OSError, UnicodeEncodeError):
+                    each.name.encode()
+                    if each.name.endswith(SUFFIX) and each.name[0] != "." and each.is_file():
+                        used.append((each.stat().st_mtime_ns, each.name.removesuffix(SUFFIX)))
         return [label for _, label in sorted(used, reverse=True)]
+
+    def has(self, label: str) -> bool:
+        """Is there anything of that label, even if it cannot be read?"""
+        return os.path.lexists(self.folder / f"{label}{SUFFIX}")
 
     def entries(self) -> list[Entry]:
         """All conversations, the one used last first; files that have not changed are not read again."""
@@ -60,7 +68,7 @@ class Archive:
     def find(self, label: str) -> str:
         """The label meant: itself, or the only one that begins so. Raises CommandError."""
         labels = self.labels()
-        wanted = slug(label)
+        wanted = label if label in labels else slug(label)
         if wanted in labels:
             return wanted
         near = [each for each in labels if wanted and each.casefold().startswith(wanted.casefold())]
@@ -74,10 +82,7 @@ class Archive:
     def current(self) -> str:
         """The label of the current conversation, or of the one used last; empty where there is none."""
         labels = self.labels()
-        try:
-            named = (self.folder / CURRENT).read_text().strip()
-        except (OSError, ValueError):
-            named = ""
+        named = self._small(CURRENT).strip()
         return named if named in labels else labels[0] if labels else ""
 
     def used_in(self, channel: str) -> str:
@@ -117,13 +122,18 @@ class Archive:
             if conversation.locked:
                 raise CommandError(f"{label} is open in another process: leave it there first.")
             for path in map(Path, said.kept):
-                if path.parent == self.folder / KEPT:
+                if path.parent == self.folder / KEPT and not self._needs(path, label):
                     path.unlink(missing_ok=True)
             conversation.path.unlink()
         except OSError as error:
             raise CommandError(f"{label} cannot be deleted: {error.strerror}.") from None
         finally:
             conversation.close()
+
+    def _needs(self, path: Path, label: str) -> bool:
+        """Does another conversation speak of a long text? One may be a copy of the other."""
+        others = (self.folder / f"{each}{SUFFIX}" for each in self.labels() if each != label)
+        return any(path.name.encode() in each.read_bytes() for each in others)
 
     def _entry(self, label: str) -> Entry:
         path = self.folder / f"{label}{SUFFIX}"
@@ -134,14 +144,23 @@ class Archive:
             return known[1]
         said = read(path.read_bytes())
         messages = sum(each["role"] != "tool" and not each.get("tool_calls") for each in said.whole)
-        tokens = next((each["usage"].get("total_tokens", 0) for each in reversed(said.whole) if "usage" in each), 0)
-        entry = Entry(label, messages, datetime.fromtimestamp(info.st_mtime).astimezone(), tokens)
+        entry = Entry(label, messages, datetime.fromtimestamp(info.st_mtime).astimezone(), said.tokens)
         self._seen[label] = signature, entry
         return entry
 
     def _meta(self) -> dict[str, Any]:
         try:
-            meta = json.loads((self.folder / META).read_bytes())
-        except (OSError, ValueError, RecursionError):
+            meta = json.loads(self._small(META))
+        except (ValueError, RecursionError):
             return {}
         return meta if isinstance(meta, dict) else {}
+
+    def _small(self, name: str) -> str:
+        """The text of a small file, empty where there is none; a FIFO in its place makes nobody wait."""
+        try:
+            fd = os.open(self.folder / name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            with open(fd, "rb") as file:
+                is_file = stat.S_ISREG(os.fstat(fd).st_mode)
+                return file.read(SMALL).decode("utf-8", "replace") if is_file else ""
+        except OSError:
+            return ""

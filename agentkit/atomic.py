@@ -52,6 +52,24 @@ def replace_at(folder: int, name: str, data: bytes, mode: int | None, old: os.st
     sync(folder)
 
 
+def move(old: Path, new: Path) -> None:
+    """Give a file another name in its folder. Raises FileExistsError where that one is taken, and OSError."""
+    try:
+        os.link(old, new)  # renaming would overwrite
+        os.unlink(old)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links, or a file that is not ours: take the name first
+        if os.path.lexists(new) and os.path.samefile(old, new):
+            raise
+        os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        try:
+            os.replace(old, new)
+        except OSError:
+            os.unlink(new)
+            raise
+
+
 def sync_folder(path: Path) -> None:
     """Have the names in a folder survive a loss of power."""
     with suppress(OSError):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .errors import CommandError, LLMError
 from .events import Done, Error, Inbound
@@ -14,23 +14,27 @@ GROUPS = ("conversation", "agent", "program")  # in the order of /help
 
 
 class Order(NamedTuple):
-    """A command as it was given: the message it is, what stands behind its name, and the circumstances."""
+    """A command as it was given: the message it is, what stands behind its name, the circumstances, and the Session
+    of who gave it (a class that stands above this module)."""
 
     inbound: Inbound
     rest: str
     run: Run
+    session: Any
 
 
 class Say(NamedTuple):
-    """What a command puts before the model, instead of an answer of its own."""
+    """What a command puts before the model, instead of an answer of its own; typed: what people are shown of it, empty
+    for all."""
 
     text: str
+    typed: str = ""
 
 
 class Command(NamedTuple):
     """name: without the slash; usage: its arguments; help: one line; run: returns the answer, or what the model is to
-    be asked, raises CommandError; now: run at once, in the calling thread, instead of in order; group: one of
-    GROUPS."""
+    be asked, raises CommandError; now: run at once, in the calling thread, instead of in order; reroutes: decides who
+    answers what is said after it, so that it is run before that is taken; group: one of GROUPS."""
 
     name: str
     usage: str
@@ -38,32 +42,31 @@ class Command(NamedTuple):
     run: Callable[[Order], str | Say]
     now: bool = False
     group: str = "program"
+    reroutes: bool = False
 
 
 class Commands:
-    """All commands by name. more: finds one that is not in the table, for the message's sender (skills, by name)."""
+    """All commands by name. more: those that are not in the table, but in that session (its agent's skills)."""
 
     def __init__(
-        self,
-        commands: Iterable[Command] = (),
-        more: Callable[[str, Inbound], Command | None] = lambda name, inbound: None,
+        self, commands: Iterable[Command] = (), more: Callable[[Any], Mapping[str, Command]] = lambda session: {}
     ) -> None:
         self.table = {command.name: command for command in commands}
         self._more = more
 
-    def answer(self, inbound: Inbound, run: Run) -> Done | Error | Say | None:
+    def answer(self, inbound: Inbound, run: Run, session: Any = None) -> Done | Error | Say | None:
         """Run the command that a message is: the event that ends its turn, or what the model is to be asked. None: it
         is an ordinary message."""
         if not is_command(inbound.text):
             return None
         name, rest = _split(inbound.text)
         try:
-            command = self.table.get(name) or self._more(name, inbound)
+            command = self.table.get(name) or self._more(session).get(name)
             if command is None:
-                raise CommandError(
-                    f"There is no /{name}. {self._nearest(name)}Two slashes begin a message with a slash."
-                )
-            answer = command.run(Order(inbound, rest, run))
+                near = nearest(name, (*self.table, *self._more(session)), "/")
+                cure = near or "/help lists what there is. "
+                raise CommandError(f"There is no /{name}. {cure}Two slashes begin a message with a slash.")
+            answer = command.run(Order(inbound, rest, run, session))
         except CommandError as error:
             return Error("bad_request", str(error))
         except LLMError as error:
@@ -72,8 +75,27 @@ class Commands:
 
     def is_now(self, text: str) -> bool:
         """Would this message run at once, even during a turn?"""
-        name = _split(text)[0] if is_command(text) else ""
-        return name in self.table and self.table[name].now
+        return self.is_in_table(text) and self.table[_split(text)[0]].now
+
+    def reroutes(self, text: str) -> bool:
+        """Does this message decide who answers those after it?"""
+        return self.is_in_table(text) and self.table[_split(text)[0]].reroutes
+
+    def is_in_table(self, text: str) -> bool:
+        """Is this message a command that all agents have?"""
+        return is_command(text) and _split(text)[0] in self.table
+
+    def complete(self, text: str) -> tuple[str, list[str]]:
+        """The beginning of a command, completed as far as it is clear, and the commands that begin so."""
+        found = sorted(f"/{name}" for name in self.table if f"/{name}".startswith(text.casefold()))
+        if text[:1] != "/" or not found:
+            return text, []
+        if len(found) == 1:
+            return f"{found[0]} ", found
+        same = 0  # what the first and the last have in common, all have
+        while found[0][same : same + 1] == found[-1][same : same + 1] != "":
+            same += 1
+        return found[0][:same], found
 
     def help(self) -> str:
         """All commands, one a line, by groups."""
@@ -86,11 +108,13 @@ class Commands:
         )
         return "\n\n".join(blocks)
 
-    def _nearest(self, name: str) -> str:
-        from difflib import get_close_matches
 
-        near = get_close_matches(name, self.table, cutoff=0.5)
-        return f"The nearest: {', '.join('/' + each for each in near)}. " if near else "/help lists what there is. "
+def nearest(name: str, names: Iterable[str], before: str = "") -> str:
+    """A sentence with the names that look most like one; empty: none does."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, [*names], cutoff=0.5)
+    return f"The nearest: {', '.join(before + each for each in near)}. " if near else ""
 
 
 def is_command(text: str) -> bool:

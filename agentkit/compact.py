@@ -49,12 +49,11 @@ class Compact(Flow):
 
     def __init__(self, ask: Node, focus: str = "", always: bool = False) -> None:
         self.ask, self.focus, self.always = ask, focus, always
-        self._warned = False
 
     def walk(self, store: Store, inputs: None) -> int:
         before = store.tokens
         if not (self.always or _is_due(store)):
-            self._warned = False
+            store.state.full = False
             return 0
         draft = Draft(store)
         unchanged = draft.tokens
@@ -66,8 +65,8 @@ class Compact(Flow):
         if draft.tokens < unchanged and draft.after(record := draft.record(partial(keep, store))) < unchanged:
             store.apply(record)
             store.run.publish(Compacted(before, store.tokens))
-        if _is_due(store) and not self._warned:
-            self._warned = True
+        if _is_due(store) and not store.state.full:
+            store.state.full = True
             taken = f"{store.tokens:,} of {store.state.window:,} tokens are taken"
             cure = "/prompt shows what takes the room, /new begins another conversation"
             store.run.publish(Notice(f"{taken}, and nothing more can be left out: {cure}.", "warn"))
@@ -75,7 +74,9 @@ class Compact(Flow):
 
     def _summarised(self, store: Store, draft: Draft) -> Draft:
         """The draft with a summary of its older part, of all but its last turn if need be; or as it was."""
-        told = False
+        told, state = False, store.state
+        if state.unsummarised and not self.always and draft.tokens < state.unsummarised + WORTHWHILE * draft.window:
+            return draft  # it failed at this size
         least = max(4 * store.worth(OPENING), 0.0 if self.always else WORTHWHILE * draft.window)
         for shortest in (False, True):
             start = draft.start_of_tail(shortest)
@@ -92,9 +93,13 @@ class Compact(Flow):
             try:
                 text = Summarise(self.ask, messages, so_far, limit, draft.window, self.focus).run(store)
             except LLMError as error:
+                if self.always:
+                    raise
+                state.unsummarised = draft.tokens
                 text = f"The older part of the conversation could not be summarised, and is kept. {error.message}"
                 store.run.publish(Notice(text, "warn"))
                 break
+            state.unsummarised = 0
             attempt = draft.with_summary(start, text)
             if attempt.tokens >= draft.tokens:
                 break
@@ -200,9 +205,11 @@ class Draft:
         if self._messages[start]["role"] == "user":
             # Strict chat templates refuse two messages of the user in a row.
             other._head.append({"role": "assistant", "content": UNDERSTOOD, "summary": True})
-        elif request := self._last_request(start):
-            # What is being worked on is not left to the model's words. The next compaction finds it by its key.
-            message.update(content=f"{message['content']}\n\n{REQUEST}\n{request}", request=request)
+        else:
+            request, kept = self._last_request(start)
+            if request:
+                # What is being worked on is not left to the model's words. The next compaction finds it by its key.
+                message.update(content=f"{message['content']}\n\n{REQUEST}\n{request}", request=request, kept=kept)
         return other
 
     def record(self, keep: Callable[[str], str]) -> dict[str, Any]:
@@ -257,13 +264,13 @@ class Draft:
         where = whole(path) if path else "call it again if you need them"
         return f"{MARK}{len(content):,} characters that {tool} returned are left out here; {where}]"
 
-    def _last_request(self, start: int) -> str:
-        """What the user said last before `start`, cut where it is huge; as an earlier compaction has kept it, if need
-        be."""
+    def _last_request(self, start: int) -> tuple[str, str]:
+        """What the user said last before `start`, cut where it is huge, and where all of it is; as an earlier
+        compaction has kept it, if need be."""
         users = [each for each in self._messages[:start] if each["role"] == "user" and not each.get("summary")]
         carried = next((each["request"] for each in self._messages if isinstance(each.get("request"), str)), "")
         text = users[-1]["content"] if users else carried
-        return fit(self._store, text, SUMMARY)[0]
+        return fit(self._store, text, SUMMARY)
 
 
 def _is_due(store: Store) -> bool:

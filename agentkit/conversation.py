@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import atomic, jsonl
 from .calls import object_of
-from .store import Message, Store
+from .store import Message, Store, mended
+
+log = logging.getLogger("agentkit")
 
 SUFFIX = ".jsonl"
 KEPT = "results"  # the folder, beside the conversations, of texts that are too long for the model
+FLAGS = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 CURE = "What is said is kept in memory, and saved as soon as that can be done."
 
 
@@ -28,12 +33,16 @@ class Said(NamedTuple):
     """What a conversation's file holds.
 
     seen: the messages as the model sees them; whole: all that were said and not taken back, also where a compaction
-    has replaced them; kept: the paths of texts that were too long for the model; broken: how many lines could not be
-    read.
+    has replaced them; next: the number of the next one; tokens: what its last request took, or would; spent: for each
+    request the model and what the server counted; kept: the paths of texts that were too long for the model; broken:
+    how many lines could not be read.
     """
 
     seen: list[Message]
     whole: list[Message]
+    next: int
+    tokens: int
+    spent: list[tuple[str, dict[str, int]]]
     kept: list[str]
     broken: int
 
@@ -43,24 +52,33 @@ def read(data: bytes, pending: Sequence[Mapping[str, Any]] = ()) -> Said:
     records, broken = jsonl.parse(data)
     live, whole = Store(), Store()
     kept: list[Any] = []
+    spent: list[tuple[str, dict[str, int]]] = []
     before: list[list[Message]] = []  # the messages as they were before each compaction
     for record in (*records, *map(dict, pending)):
+        if _is_usage(record.get("usage")):
+            spent.append((str(record.get("model", "")), record["usage"]))
         if _is_message(record):
             kept.append(record.get("kept"))
             live.append(record)
             whole.append(record)
         elif _is_rewind(record):
             while not live.apply(record) and before:
-                live.load(before.pop())
+                live.load(before.pop(), next=live.next)
             whole.apply(record)
         elif _is_compaction(record):
-            kept += record.get("kept", ())
-            before.append(list(live.context.messages))
-            live.apply(record)
-        else:
+            kept += [*record.get("kept", ()), *(each.get("kept") for each in record["head"])]
+            messages = list(live.context.messages)
+            if live.apply(record):
+                before.append(messages)
+            else:
+                broken += 1
+        elif record.get("type") != "spent":
             broken += 1
+    seen = mended(live.context.messages)
+    counted = (each["usage"].get("total_tokens", 0) for each in reversed(seen) if "usage" in each)
+    tokens = next(counted, 0) or live.tokens
     paths = [path for path in kept if isinstance(path, str)]
-    return Said(live.context.messages, whole.context.messages, paths, broken)
+    return Said(seen, whole.context.messages, max(live.next, whole.next), tokens, spent, paths, broken)
 
 
 class Conversation:
@@ -91,16 +109,27 @@ class Conversation:
         return self.folder / f"{self.label}{SUFFIX}"
 
     def open(self) -> Said:
-        """Load the file that is there, and hold it against other processes. Raises FileNotFoundError."""
+        """Load the file that is there, and hold it against other processes. Raises OSError where it cannot be read."""
         self._made = True
         try:
-            self._fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+            self._fd = os.open(self.path, FLAGS)
             self.locked = not _lock(self._fd)
-        except FileNotFoundError:
-            raise
         except OSError as error:
-            self._fail(error)
+            with self.path.open("rb"):  # it can be read at least, or this says why not
+                self._fail(error)
         return self.load()
+
+    def regain(self) -> bool:
+        """Try again to have a conversation that was open elsewhere; True: it is ours now, as `load` has it."""
+        if self.locked and self._fd is not None:
+            self.locked = not _lock(self._fd)
+            return not self.locked
+        return False
+
+    @property
+    def unsaved(self) -> int:
+        """How many records are not on the disk."""
+        return 0 if self.locked else len(self._pending)
 
     def load(self) -> Said:
         """Everything that was said, read anew; what is not saved yet counts too."""
@@ -134,27 +163,21 @@ class Conversation:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             atomic.replace(path, text.encode("utf-8", "replace"), 0o600)
         except OSError as error:
-            self._fail(error)
+            log.warning("a long text could not be kept: %s", error)
             return ""
         return str(path)
 
     def rename(self, label: str) -> None:
         """Go by another label. Raises FileExistsError where that one is taken, and OSError."""
-        if self._fd is not None or self._made:
-            target = self.folder / f"{label}{SUFFIX}"
-            # The name is taken first: renaming would overwrite another conversation.
-            os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-            try:
-                os.replace(self.path, target)
-            except OSError:
-                os.unlink(target)
-                raise
-        elif (self.folder / f"{label}{SUFFIX}").exists():
+        target = self.folder / f"{label}{SUFFIX}"
+        if self._made:
+            atomic.move(self.path, target)
+        elif os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), label)
         self.label = label
 
     def close(self) -> None:
-        """Let other processes have it; what was said after all is saved, where that can be done."""
+        """Let other processes have it, after another try to save what is not; may be called again."""
         if self._pending:
             self._flush()
         if self._fd is not None:
@@ -165,7 +188,7 @@ class Conversation:
         if self.locked:
             return
         try:
-            if self._fd is None or os.fstat(self._fd).st_nlink == 0:
+            if self._fd is None or self._is_elsewhere(self._fd):
                 self._fd = self._opened()
             while self._pending:
                 jsonl.append(self._fd, self._pending[0])
@@ -177,39 +200,70 @@ class Conversation:
                 self.trouble = ""
                 self._tell(f"Everything is saved again, in {self.path}.")
 
+    def _is_elsewhere(self, fd: int) -> bool:
+        """Is our file deleted, or another one in its place, as some editors put it?"""
+        mine = os.fstat(fd)
+        try:
+            there = os.stat(self.path)
+        except FileNotFoundError:
+            return mine.st_nlink == 0  # or else it was only moved
+        return (mine.st_dev, mine.st_ino) != (there.st_dev, there.st_ino)
+
     def _opened(self) -> int:
-        """The file, opened again where it was replaced by an editor, or made: with all its lines, where it was
-        deleted under us."""
+        """The file: opened again where it was replaced; made, with all its lines, where it was deleted under us, or
+        where somebody else has the one that is there now."""
+        old = self._fd
         if self._made and self.path.exists():
-            fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
-        else:
-            lines = _contents(self._fd) if self._fd is not None else b""
-            self._begin()
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fd = self._create()
-            self._made = True
-            while lines:
-                lines = lines[os.write(fd, lines) :]
-        if self._fd is not None:
-            os.close(self._fd)
-        self.locked = not _lock(fd)
+            fd = os.open(self.path, FLAGS)
+            if _lock(fd):
+                if old is not None:
+                    os.close(old)
+                return fd
+            os.close(fd)
+            if old is None:
+                raise OSError(errno.EBUSY, f"{self.label} is open in another process", str(self.path))
+        self._begin()
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = self._create(_contents(old) if old is not None else b"")
+        self._made = True
+        if old is not None:
+            os.close(old)
         return fd
 
-    def _create(self) -> int:
-        """A new file, under a label that nobody has; the folder remembers it."""
+    def _create(self, lines: bytes) -> int:
+        """A new file under a label that nobody has: whole, and ours, before it has its name."""
+        temporary = self.folder / f".{os.urandom(8).hex()}.tmp"
+        fd = os.open(temporary, FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            _lock(fd)
+            rest = memoryview(lines)
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+            if lines:
+                os.fsync(fd)
+            self._name(temporary)
+        except BaseException:
+            os.close(fd)
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+        atomic.sync_folder(self.folder)
+        return fd
+
+    def _name(self, temporary: Path) -> None:
+        """Move a new file to its label: the one wanted, or the next that is free."""
         wanted = self.label or f"{datetime.now():%Y-%m-%d-%H%M}"
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         number = 1
         while True:
             label = wanted if number == 1 else f"{wanted}-{number}"
             try:
-                fd = os.open(self.folder / f"{label}{SUFFIX}", flags, 0o600)
+                atomic.move(temporary, self.folder / f"{label}{SUFFIX}")
                 break
             except FileExistsError:
                 number += 1
+        if self.label and label != self.label:
+            self._tell(f"There is another conversation {self.label} now: this one goes on as {label}.")
         self.label = label
-        atomic.sync_folder(self.folder)
-        return fd
 
     def _fail(self, error: OSError) -> None:
         trouble = f"nothing is saved ({error.strerror or error})"
@@ -242,11 +296,12 @@ def _contents(fd: int) -> bytes:
 # -- what a line may be: files are there to be edited, and what is put in is sent to a server
 
 
-def _is_message(record: Mapping[str, Any]) -> bool:
-    role, content, usage = record.get("role"), record.get("content"), record.get("usage", {})
-    if not isinstance(record.get("n", 0), int) or not isinstance(record.get("at", ""), str):
+def _is_message(record: dict[str, Any]) -> bool:
+    """Is this a message as this program writes them? What may be missing is filled in."""
+    role, content = record.get("role"), record.setdefault("content", None)
+    if not _is_number(record.get("n", 1)) or not isinstance(record.get("at", ""), str):
         return False
-    if not isinstance(usage, dict) or not all(isinstance(each, int) for each in usage.values()):
+    if "usage" in record and not _is_usage(record["usage"]):
         return False
     if role == "user":
         return isinstance(content, str)
@@ -254,15 +309,25 @@ def _is_message(record: Mapping[str, Any]) -> bool:
         return isinstance(content, str) and isinstance(record.get("tool_call_id"), str)
     if role != "assistant" or not isinstance(content, (str, type(None))):
         return False
-    if not isinstance(record.get("thinking", ""), str) or not isinstance(record.get("thinking_field", ""), str):
+    thought = record.get("thinking", "" if "thinking_field" not in record else None)
+    if not isinstance(thought, str) or not isinstance(record.get("thinking_field", ""), str):
         return False
     calls = record.get("tool_calls") or []
     return isinstance(calls, list) and all(_is_call(call) for call in calls) and _differ(calls)
 
 
+def _is_number(number: object) -> bool:
+    return isinstance(number, int) and 0 <= number < 1 << 53
+
+
+def _is_usage(usage: object) -> bool:
+    return isinstance(usage, dict) and all(isinstance(each, int) for each in usage.values())
+
+
 def _is_call(call: object) -> bool:
     if not isinstance(call, dict) or not isinstance(call.get("id"), str):
         return False
+    call.setdefault("type", "function")
     function = call.get("function")
     return (
         isinstance(function, dict)
@@ -276,18 +341,22 @@ def _differ(calls: Sequence[Mapping[str, Any]]) -> bool:
     return len({call["id"] for call in calls}) == len(calls)
 
 
+def _is_words(message: Mapping[str, Any]) -> bool:
+    return message["role"] != "tool" and not message.get("tool_calls")
+
+
 def _is_rewind(record: Mapping[str, Any]) -> bool:
-    return record.get("type") == "rewind" and isinstance(record.get("to"), int)
+    return record.get("type") == "rewind" and _is_number(record.get("to"))
 
 
 def _is_compaction(record: Mapping[str, Any]) -> bool:
     head, shortened = record.get("head"), record.get("shortened")
     return (
         record.get("type") == "compaction"
-        and isinstance(record.get("first", ""), (int, type(None)))
+        and (record.get("first", "") is None or _is_number(record.get("first")))
         and isinstance(record.get("kept", []), list)
         and isinstance(head, list)
-        and all(isinstance(each, dict) and _is_message(each) for each in head)
+        and all(isinstance(each, dict) and _is_message(each) and _is_words(each) for each in head)
         and isinstance(shortened, dict)
         and all(isinstance(text, str) for text in shortened.values())
     )

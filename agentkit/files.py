@@ -69,12 +69,14 @@ class _Place:
 
 
 class Fence:
-    """The folders that tools may use, and what is closed in them; made anew for each call."""
+    """The folders that tools may use, what is closed in them, and what is opened in that again; made anew for each
+    call."""
 
-    def __init__(self, roots: Sequence[Path], closed: Sequence[Path] = ()) -> None:
+    def __init__(self, roots: Sequence[Path], closed: Sequence[Path] = (), opened: Sequence[Path] = ()) -> None:
         self._roots = [_parts(_resolved(os.path.abspath(root))) for root in roots]
         self._closed = [os.fspath(path) for path in closed]
         self._folded = [_folded(path) for path in self._closed]
+        self._opened = [_folded(os.fspath(path)) for path in opened]
         self._identities: set[tuple[int, int]] | None = None
 
     def open(self, path: str, flags: int, mode: int = 0o666) -> tuple[int, str]:
@@ -124,7 +126,7 @@ class Fence:
             return True
         if parts[:1] == ("proc",) and parts[1:2] and parts[1].isdigit():  # environments, this program's too
             return True
-        return any(folded == each or folded.startswith(f"{each}/") for each in self._folded)
+        return _below(folded, self._folded) and not _below(folded, self._opened)
 
     @contextmanager
     def _place(self, path: str, missing: Missing = "fail") -> Iterator[_Place]:
@@ -283,6 +285,10 @@ def _joined(parts: Parts) -> str:
 def _folded(name: str) -> str:
     """The same for all spellings that a file system may take for one another."""
     return unicodedata.normalize("NFKC", name).casefold()
+
+
+def _below(path: str, folders: Sequence[str]) -> bool:
+    return any(path == each or path.startswith(f"{each}/") for each in folders)
 
 
 def _secret(name: str) -> bool:

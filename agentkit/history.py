@@ -5,178 +5,195 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
+from pathlib import PurePath
 
+from .approval import STEERING_FILES
 from .command import Command, Order, Say
 from .compact import Compact
+from .conversation import Conversation
 from .errors import CommandError, ToolError
-from .events import Ask, Inbound
+from .events import Ask
 from .files import open_in
 from .names import slug
 from .node import Node
 from .session import Session, locked
-from .store import Message
+from .store import Message, typed
 from .toolbox import Scope
+from .workspace import BOOTSTRAP
 
 SHOWN = 10  # messages that /history shows
 LINES = 12  # of a message that /history shows
 WORDS = 6  # of the first message that make a label
 
 
-def commands(session_of: Callable[[Inbound], Session], scope: Scope, ask: Callable[[], Node]) -> list[Command]:
-    """session_of: the sender's session; scope: where files may be written; ask: gives the node that gets one Reply."""
-
-    def named(order: Order) -> tuple[Session, str]:
-        label = slug(order.rest)
-        if order.rest and not label:
-            raise CommandError(f"{order.rest} cannot be a label: use letters and digits.")
-        return session_of(order.inbound), label
-
-    def new(order: Order) -> str:
-        session, label = named(order)
-        if label in session.archive.labels():
-            raise CommandError(f"There is a conversation {label} already: /load {label} goes on with it.")
-        session.start(session.archive.new(label))
-        return f"A new conversation begins{f': {label}' if label else ''}."
-
-    def save(order: Order) -> str:
-        session, label = named(order)
-        conversation, old = session.conversation, session.conversation.label
-        if conversation.locked:
-            raise CommandError(locked(conversation))
-        label = label or slug("-".join(_first_words(session.store.context.messages)))
-        if not label:
-            raise CommandError("There is nothing to name it after yet: /save LABEL.")
-        if label == old:
-            return f"This conversation is called {label}."
-        try:
-            conversation.rename(label)
-        except FileExistsError:
-            raise CommandError(f"There is a conversation {label} already: take another label.") from None
-        except OSError as error:
-            raise CommandError(f"It cannot be called {label}: {error.strerror}.") from None
-        if old and session.archive.current in (old, label):
-            session.archive.make_current(label)
-        return f"This conversation is called {label} now."
-
-    def load(order: Order) -> str:
-        session = session_of(order.inbound)
-        if not order.rest:
-            raise CommandError("Which one? /load LABEL; /list shows what there is.")
-        label = session.archive.find(order.rest)
-        if label == session.conversation.label:
-            return f"{label} is open already."
-        session.open(label, order.run.publish)
-        session.archive.note(label, order.inbound.channel, order.inbound.peer)
-        return f"This is {label}: {_count(session.view.messages)}."
-
-    def listed(order: Order) -> str:
-        session = session_of(order.inbound)
-        entries = session.archive.entries()
-        current = session.conversation.label or session.archive.current
-        if not entries:
-            return "There is no conversation yet."
-        rows = [("", "label", "messages", "last used", "tokens")] + [
-            (
-                "*" if each.label == current else "",
-                each.label,
-                str(each.messages),
-                f"{each.used:%Y-%m-%d %H:%M}",
-                str(each.tokens or "-"),
-            )
-            for each in entries
-        ]
-        return _table(rows)
-
-    def delete(order: Order) -> str:
-        session = session_of(order.inbound)
-        if not order.rest:
-            raise CommandError("Which one? /delete LABEL; /list shows what there is.")
-        label = session.archive.find(order.rest)
-        answer = order.run.ask(Ask("/delete", f"Delete the conversation {label} for good?"))
-        if answer.decision == "deny":
-            raise CommandError(f"{label} was not deleted.")
-        if label == session.conversation.label and not session.conversation.locked:
-            session.start(session.archive.new())
-        session.archive.delete(label)
-        return f"{label} is deleted."
-
-    def export(order: Order) -> str:
-        session = session_of(order.inbound)
-        messages = _said(session)
-        label = session.conversation.label or "conversation"
-        path = order.rest or f"{label}.md"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-        try:
-            with open(open_in(path, scope.roots, flags, closed=(*scope.closed, *scope.unwritable)), "wb") as file:
-                file.write(_markdown(label, messages).encode("utf-8", "replace"))
-        except FileExistsError:
-            raise CommandError(f"{path} is there already: /export OTHER.md takes another name.") from None
-        except (OSError, ToolError) as error:
-            why = error.strerror if isinstance(error, OSError) else error
-            raise CommandError(f"{path} cannot be written: {why}.") from None
-        return f"{_count(len(messages))} in {path}."
-
-    def history(order: Order) -> str:
-        number = _number(order, SHOWN)
-        messages = _said(session_of(order.inbound))
-        shown = [f"{_when(each)} {each['role']}: {_shortly(each)}" for each in messages[-number:]]
-        more = len(messages) - len(shown)
-        return "\n".join(([f"({more} before these: /history {len(messages)})"] if more else []) + shown)
-
-    def rewind(order: Order) -> str:
-        session, number = session_of(order.inbound), _number(order, 1)
-        texts = _take_back(session, number)
-        turns = "The last turn is" if len(texts) == 1 else f"The last {len(texts)} turns are"
-        return f"{turns} taken back. The message was: {texts[0]}"
-
-    def retry(order: Order) -> Say:
-        return Say(_take_back(session_of(order.inbound), 1)[0])
-
-    def compact(order: Order) -> str:
-        session = session_of(order.inbound)
-        if session.conversation.locked:
-            raise CommandError(locked(session.conversation))
-        before = session.store.tokens
-        Compact(ask(), order.rest, always=True).run(session.store)
-        if session.store.tokens >= before:
-            raise CommandError("There is nothing to compact: the conversation is short.")
-        session.store.sync()
-        return f"From {before:,} to {session.store.tokens:,} tokens."
-
-    def group(name: str, usage: str, help: str, run: Callable[[Order], str | Say], now: bool = False) -> Command:
-        return Command(name, usage, help, run, now, "conversation")
-
+def commands(scope: Scope, ask: Callable[[], Node]) -> list[Command]:
+    """scope: where files may be written; ask: gives the node that gets one Reply."""
+    group = partial(Command, group="conversation")
     return [
-        group("new", "[label]", "begin a new conversation", new),
-        group("save", "[label]", "give this conversation a label", save),
-        group("load", "<label>", "go on with another conversation; the beginning of its label will do", load),
-        group("list", "", "the conversations: messages, last use, tokens", listed, now=True),
-        group("delete", "<label>", "delete a conversation, when you say yes", delete),
-        group("export", "[file.md]", "write this conversation as Markdown", export),
-        group("history", "[n]", f"the last n messages of this conversation ({SHOWN})", history),
-        group("rewind", "[n]", "take back the last n turns (1)", rewind),
-        group("compact", "[focus]", "have older messages summarised; focus: what to keep above all", compact),
-        group("retry", "", "take back the last turn and ask its message again", retry),
+        group("new", "[label]", "begin a new conversation", _new),
+        group("save", "[label]", "give this conversation a label", _save),
+        group("load", "<label>", "go on with another one; the beginning will do", _load),
+        group("list", "", "the conversations: messages, last use, tokens", _list, now=True),
+        group("delete", "<label>", "delete a conversation, when you say yes", _delete),
+        group("export", "[file.md]", "write this conversation as Markdown", partial(_export, scope)),
+        group("history", "[n]", f"the last n messages ({SHOWN})", _history),
+        group("rewind", "[n]", "take back the last n turns (1)", _rewind),
+        group("retry", "", "take back the last turn, ask its message again", _retry),
+        group("compact", "[focus]", "summarise older messages; keep the focus", partial(_compact, ask)),
     ]
 
 
-def _take_back(session: Session, turns: int) -> list[str]:
+def _new(order: Order) -> str:
+    session, label = _named(order)
+    if not session.follows:
+        raise CommandError("One question is asked and that is all: agentkit run --session LABEL begins a conversation.")
+    if label and session.archive.has(label):
+        raise CommandError(f"There is a conversation {label} already: /load {label} goes on with it.")
+    session.start(session.archive.new(label))
+    return f"A new conversation begins{f': {label}' if label else ''}."
+
+
+def _save(order: Order) -> str:
+    session, label = _named(order)
+    conversation = _ours(session)
+    label = label or slug("-".join(_first_words(session.store.context.messages)))
+    if not label:
+        raise CommandError("There is nothing to name it after yet: /save LABEL.")
+    if label == conversation.label:
+        return f"This conversation is called {label}."
+    try:
+        conversation.rename(label)
+    except FileExistsError:
+        raise CommandError(f"There is a conversation {label} already: take another label.") from None
+    except OSError as error:
+        raise CommandError(f"It cannot be called {label}: {error.strerror}.") from None
+    session.archive.note(label, order.inbound.channel, order.inbound.peer)
+    return f"This conversation is called {label} now."
+
+
+def _load(order: Order) -> str:
+    session: Session = order.session
+    if not order.rest:
+        raise CommandError("Which one? /load LABEL; /list shows what there is.")
+    label = session.archive.find(order.rest)
+    if label == session.conversation.label:
+        return f"{label} is open already."
+    session.open(label)
+    session.archive.note(label, order.inbound.channel, order.inbound.peer)
+    return f"This is {label}: {_count(session.view.messages)}."
+
+
+def _list(order: Order) -> str:
+    session: Session = order.session
+    entries = session.archive.entries()
+    current = session.conversation.label or session.archive.current
+    if not entries:
+        return session.view.trouble or "There is no conversation yet."
+    rows = [("", "label", "messages", "last used", "tokens")]
+    for each in entries:
+        mark = "*" if each.label == current else ""
+        rows.append((mark, each.label, str(each.messages), f"{each.used:%Y-%m-%d %H:%M}", f"{each.tokens:,}"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(f"{cell:{size}}" for cell, size in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _delete(order: Order) -> str:
+    session: Session = order.session
+    if not order.rest:
+        raise CommandError("Which one? /delete LABEL; /list shows what there is.")
+    label = session.archive.find(order.rest)
+    if order.run.ask(Ask("/delete", f"Delete the conversation {label} for good?")).decision == "deny":
+        raise CommandError(f"{label} was not deleted.")
+    if label == session.conversation.label and not session.conversation.locked:
+        session.start(session.archive.new())
+    session.archive.delete(label)
+    return f"{label} is deleted."
+
+
+def _export(scope: Scope, order: Order) -> str:
+    messages = _said(order.session)
+    label = order.session.conversation.label or "conversation"
+    path = order.rest or f"{label}.md"
+    name = PurePath(path).name.casefold()
+    if not name.endswith(".md") or name in STEERING_FILES | {each.casefold() for each in BOOTSTRAP}:
+        raise CommandError(f"{path} cannot be written: it is a conversation, which goes into NAME.md.")
+    closed = (*scope.closed, *scope.unwritable)
+    try:
+        with open(open_in(path, scope.roots, os.O_WRONLY | os.O_CREAT | os.O_EXCL, closed=closed), "wb") as file:
+            file.write(_markdown(label, messages).encode("utf-8", "replace"))
+    except FileExistsError:
+        raise CommandError(f"{path} is there already: /export OTHER.md takes another name.") from None
+    except (OSError, ToolError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise CommandError(f"{path} cannot be written: {why}.") from None
+    return f"{_count(len(messages))} in {path}."
+
+
+def _history(order: Order) -> str:
+    number = _number(order, SHOWN)
+    messages = _said(order.session)
+    shown = [f"{_when(each)} {each['role']}: {_shortly(each)}" for each in messages[-number:]]
+    more = len(messages) - len(shown)
+    return "\n".join(([f"({more} before these: /history {len(messages)})"] if more else []) + shown)
+
+
+def _rewind(order: Order) -> str:
+    back = _take_back(order.session, _number(order, 1))
+    turns = "The last turn is" if len(back) == 1 else f"The last {len(back)} turns are"
+    return f"{turns} taken back. The message was: {typed(back[0])}"
+
+
+def _retry(order: Order) -> Say:
+    message = _take_back(order.session, 1)[0]
+    return Say(str(message["content"]), str(message.get("typed", "")))
+
+
+def _compact(ask: Callable[[], Node], order: Order) -> str:
+    session: Session = order.session
+    _ours(session)
+    session.prepare()
+    before = session.store.tokens
+    Compact(ask(), order.rest, always=True).run(session.store)
+    if session.store.tokens >= before:
+        raise CommandError("There is nothing to compact: the conversation is short.")
+    session.store.sync()
+    return "Compacted."
+
+
+def _take_back(session: Session, turns: int) -> list[Message]:
     """Take back the last turns; returns their messages, the first of them first."""
-    if session.conversation.locked:
-        raise CommandError(locked(session.conversation))
+    conversation = _ours(session)
     # The store lacks what a compaction has replaced; the file has all of it.
-    asked = [each for each in session.conversation.load().whole if _is_asked(each)]
+    asked = [each for each in conversation.load().whole if _is_asked(each)]
     if not asked:
         raise CommandError("There is nothing to take back yet.")
     if turns > len(asked):
-        raise CommandError(f"There are only {len(asked)} turns: /rewind {len(asked)} takes back all of them.")
+        raise CommandError(f"There are not that many turns: /rewind {len(asked)} takes back all of them.")
     back = asked[-turns:]
     record = {"type": "rewind", "to": back[0]["n"]}
     if not session.store.apply(record):
-        session.conversation.write(record)
-        session.store.load(session.conversation.load().seen, session.conversation)
+        conversation.write(record)
+        session.reload()
     session.store.sync()
-    return [str(each["content"]) for each in back]
+    return back
+
+
+def _ours(session: Session) -> Conversation:
+    """The open conversation, if it may be changed."""
+    if session.conversation.locked:
+        raise CommandError(locked(session.conversation))
+    return session.conversation
+
+
+def _named(order: Order) -> tuple[Session, str]:
+    """The session, and the label that was given, safe as a name; empty: none was."""
+    label = slug(order.rest)
+    if order.rest and not label:
+        raise CommandError(f"{order.rest} cannot be a label: use letters and digits.")
+    return order.session, label
 
 
 def _is_asked(message: Message) -> bool:
@@ -187,7 +204,7 @@ def _said(session: Session) -> list[Message]:
     """What people and the assistant have said in words."""
     said = [each for each in session.conversation.load().whole if each["role"] != "tool" and each.get("content")]
     if not said:
-        raise CommandError("Nothing has been said in this conversation yet.")
+        raise CommandError("There is nothing in this conversation yet.")
     return said
 
 
@@ -215,16 +232,11 @@ def _when(message: Message) -> str:
 
 
 def _shortly(message: Message) -> str:
-    lines = str(message["content"]).strip().split("\n")
+    lines = typed(message).strip().split("\n")
+    if message.get("interrupted"):
+        lines.append("(interrupted)")
     more = len(lines) - LINES
     return "\n".join([*lines[:LINES], *([f"({more} more line{'s' * (more > 1)})"] if more > 0 else [])])
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(f"{cell:{size}}" for cell, size in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
 
 
 def _markdown(label: str, messages: Sequence[Message]) -> str:
@@ -233,5 +245,5 @@ def _markdown(label: str, messages: Sequence[Message]) -> str:
     for each in messages:
         who = "You" if each["role"] == "user" else f"Assistant{' (' + each['model'] + ')' if each.get('model') else ''}"
         broken = "\n\n*(interrupted)*" if each.get("interrupted") else ""
-        parts.append(f"## {who}, {_when(each)}\n\n{str(each['content']).strip()}{broken}")
+        parts.append(f"## {who}, {_when(each)}\n\n{typed(each).strip()}{broken}")
     return "\n\n".join(parts) + "\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 
@@ -15,15 +16,23 @@ class Lines(NamedTuple):
     broken: int
 
 
+def _no_number(name: str) -> None:
+    """NaN and Infinity, which Python reads but no other program does."""
+    raise ValueError(f"{name} is no JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_number)
+
+
 def parse(data: bytes) -> Lines:
     """Read what there is. A line that was cut off, or never written (NUL bytes, after a loss of power), is passed."""
     records: list[dict[str, Any]] = []
     broken = 0
     for line in data.decode("utf-8", "replace").split("\n"):
-        line = line.strip("\0\r\t ")
+        line = line.strip("\ufeff\0\r\t ")
         if line:
             try:
-                record = json.loads(line)
+                record = _DECODER.decode(line)
             except (ValueError, RecursionError):
                 record = None
             if isinstance(record, dict):
@@ -37,12 +46,17 @@ def append(fd: int, record: Mapping[str, Any]) -> None:
     """Write a record as the last line of a file open for reading and appending; raises OSError.
 
     It begins on a line of its own, whatever the file ends with: an earlier line may have been cut off, by a crash or
-    by a full disk.
+    by a full disk. What could be written of a line is taken back.
     """
     size = os.fstat(fd).st_size
     rest = memoryview(line(record) if not size or os.pread(fd, 1, size - 1) == b"\n" else b"\n" + line(record))
-    while rest:
-        rest = rest[os.write(fd, rest) :]
+    try:
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+    except OSError:
+        with suppress(OSError):
+            os.ftruncate(fd, size)
+        raise
 
 
 def line(record: Mapping[str, Any]) -> bytes:

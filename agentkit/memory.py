@@ -53,7 +53,7 @@ class Remember(Node):
         return ""
 
     def post(self, store: Store, inputs: Store, result: str) -> Path:
-        store.state.spend(inputs.state.usage)
+        store.spent(inputs.state.usage)
         return keep(self.folder, self.name, self.text, result)
 
 
@@ -95,13 +95,13 @@ def commands(remembering: Callable[[Order, str, str], Path]) -> list[Command]:
     """remembering: runs Remember for the sender's agent, with a name and a text."""
 
     def run(order: Order) -> str:
-        name, *text = order.rest.split(maxsplit=1)
-        if not text:
+        name, _, text = order.rest.partition(" ")
+        if not text.strip():
             raise CommandError("It is /remember NAME TEXT.")
         try:
-            return f"Kept in {remembering(order, name, text[0])}."
+            return f"Kept in {remembering(order, name, text)}."
         except OSError as error:
-            raise CommandError(f"It cannot be kept: {error.filename}: {error.strerror}.") from None
+            raise CommandError(f"It cannot be kept: {error.strerror}. Is the workspace writable?") from None
 
     return [Command("remember", "<name> <text>", "keep something for later conversations", run, group="agent")]
 

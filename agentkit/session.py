@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from .archive import Archive
-from .command import Commands, Say, is_command, unescaped
-from .conversation import Conversation, read
+from .command import Commands, Say, unescaped
+from .conversation import Conversation, Said, read
 from .errors import CommandError
 from .events import Error, Event, Inbound, Notice
 from .node import Run
-from .store import INTERRUPTED, Message, Store
+from .store import INTERRUPTED, Store
 from .turn import Turn
 
 
@@ -28,7 +28,7 @@ class Opening(NamedTuple):
 class View(NamedTuple):
     """A session as others may see it. conversation: its label, empty before the first message; loaded: changes when
     another conversation is opened; messages: how many; tokens: what the next request takes of the context, estimated;
-    trouble: why nothing is saved, empty: all is."""
+    trouble: why not all is saved, empty: all is; locked: another process has the conversation."""
 
     agent: str
     model: str
@@ -37,19 +37,21 @@ class View(NamedTuple):
     messages: int
     tokens: int
     trouble: str
+    locked: bool
 
 
 class Session:
     """Owned by its lane, which alone may call what changes something.
 
-    archive: gets the callbacks of the session; prepare: what the agent is now: sets the store's prompt, tools and
-    model, returns the turn that answers; opening: where to begin.
+    model_of: the model that answers now; prepare: what the agent is now: sets the store's prompt and tools, returns
+    the turn that answers; opening: where to begin.
     """
 
     def __init__(
         self,
         store: Store,
         archive: Archive,
+        model_of: Callable[[Session], str],
         prepare: Callable[[Session], Turn],
         commands: Commands,
         opening: Opening = Opening(),
@@ -57,47 +59,79 @@ class Session:
         self.store, self.archive = store, archive
         self.model = ""  # chosen by the user; empty: the agent's
         self.conversation = store.journal = archive.new()
-        self._prepare, self._commands, self._opening = prepare, commands, opening
+        self._model_of, self._prepare, self._commands, self._opening = model_of, prepare, commands, opening
         self._beginning = threading.Lock()  # serialises `begin`: until it is over nobody uses the store
         self._begun = False
-        self._starts = 0  # conversations that were opened
+        self._loaded = 0  # conversations that were opened
+        self._tokens = 0  # that the open one took when it was loaded
+        self._unsaved: list[Conversation] = []  # those that were left before all of them could be saved
 
     # -- from any thread
 
     @property
+    def key(self) -> str:
+        return self.store.state.session
+
+    @property
     def view(self) -> View:
-        store = self.store
+        store, conversations = self.store, (self.conversation, *self._unsaved)
         return View(
             agent=store.state.agent,
-            model=self.model or store.state.model,
+            model=self._model_of(self),
             conversation=self.conversation.label,
-            loaded=(store.state.session, self._starts),
+            loaded=(self.key, self._loaded),
             messages=len(store.context.messages),
-            # Before the first turn the store has no prompt yet: what the server counted last says more.
-            tokens=store.tokens if store.context.system else _counted(store.context.messages),
-            trouble=self.conversation.trouble,
+            # Before the first turn the store has no prompt yet: what was counted last says more.
+            tokens=store.tokens if store.context.system else self._tokens,
+            trouble=next((each.trouble for each in conversations if each.trouble), ""),
+            locked=self.conversation.locked,
         )
 
-    def past(self) -> list[Message]:
+    @property
+    def follows(self) -> bool:
+        """Is this a chat, in which what is chosen lasts?"""
+        return self._opening.follow
+
+    def said(self) -> Said:
         """All that was said in the open conversation, as its file has it."""
         try:
-            return read(self.conversation.path.read_bytes()).whole
+            return read(self.conversation.path.read_bytes())
         except OSError:
-            return []
+            return read(b"")
+
+    def begin(self, inbound: Inbound, publish: Callable[[Event], None]) -> None:
+        """Open what the session is to begin with, if that has not been done. Raises CommandError."""
+        with self._beginning:
+            if self._begun:
+                return
+            self._begun = True
+            self.store.run = self.store.run._replace(publish=publish)
+            opening, archive = self._opening, self.archive
+            # A command works on what there is; a question beside the chat begins anew.
+            looks = not opening.follow and self._commands.is_in_table(inbound.text)
+            if opening.label and not archive.has(opening.label):
+                self.start(archive.new(opening.label))
+                publish(Notice(f"This is a new conversation: {opening.label}."))
+            elif opening.label:
+                self.open(opening.label)
+            elif (opening.resume or looks) and (label := archive.used_in(inbound.channel) or archive.current):
+                self.open(label, quietly=looks)
 
     # -- in the lane
 
     def take(self, inbound: Inbound, run: Run) -> None:
         """A command is run, anything else is a turn; one event ends it either way."""
         store = self.store
-        store.run = run
-        store.state.channel, store.state.peer = inbound.channel, inbound.peer
         try:
             self.begin(inbound, run.publish)
         except CommandError as error:
             run.publish(Error("bad_request", str(error)))
             return
-        ending = self._commands.answer(inbound, run)
+        store.run = run
+        store.state.channel, store.state.peer, store.state.model = inbound.channel, inbound.peer, self._model_of(self)
+        if self.conversation.regain():
+            self._load(self.conversation.load())
+        ending = self._commands.answer(inbound, run, self)
         if ending is None:
             ending = Say(unescaped(inbound.text))
         if not isinstance(ending, Say):
@@ -105,9 +139,60 @@ class Session:
         elif self.conversation.locked:
             run.publish(Error("bad_request", f"{locked(self.conversation)} /new begins another conversation."))
         else:
-            self._answer(ending.text, inbound)
+            self._answer(ending, inbound)
+        self._unsaved = [each for each in self._unsaved if _is_left(each)]
 
-    def _answer(self, text: str, inbound: Inbound) -> None:
+    def open(self, label: str, quietly: bool = False) -> None:
+        """Go on with a conversation of the archive. Raises CommandError, and stays with the one that is open.
+
+        quietly: it is only looked at, so that it does not matter who has it.
+        """
+        if label == self.conversation.label:
+            return
+        conversation = self.archive.new(label)
+        try:
+            said = conversation.open()
+        except OSError as error:
+            raise CommandError(f"{label} cannot be read: {error.strerror}.") from None
+        self.start(conversation)
+        self._load(said)
+        if said.broken:
+            lines = "1 line of it is" if said.broken == 1 else f"{said.broken} lines of it are"
+            self.store.run.publish(Notice(f"{label}: {lines} broken and left out; the file is as it was.", "warn"))
+        if conversation.locked and not quietly:
+            self.store.run.publish(Notice(f"{locked(conversation)} It can be read here.", "warn"))
+
+    def start(self, conversation: Conversation) -> None:
+        """Make this the open conversation, in which nothing has been said."""
+        if _is_left(self.conversation):
+            self._unsaved.append(self.conversation)
+        self.conversation = conversation
+        self.store.load([], conversation)
+        self._loaded += 1
+
+    def prepare(self) -> Turn:
+        """Have the store hold the prompt and the tools as they are now; returns the turn that answers in it."""
+        first = not self.store.context.system
+        turn = self._prepare(self)
+        if first:
+            self.store.calibrate()
+        return turn
+
+    def reload(self) -> None:
+        """Have the store hold what the conversation's file says."""
+        self._load(self.conversation.load())
+
+    def close(self) -> list[str]:
+        """Let other processes have the conversation; returns a line for each that could not be saved."""
+        left = [each for each in (self.conversation, *self._unsaved) if _is_left(each)]
+        return [f"{each.label or 'the new conversation'}: {each.unsaved} lines, {each.trouble}" for each in left]
+
+    def _load(self, said: Said) -> None:
+        self.store.load(said.seen, self.conversation, said.next)
+        self.store.context.system = ""  # so that it is measured anew, see prepare
+        self._tokens = said.tokens
+
+    def _answer(self, asked: Say, inbound: Inbound) -> None:
         """Have the model answer; what was said is saved first, and with it the workspace is made."""
         store, run = self.store, self.store.run
         early: list[Event] = []
@@ -120,11 +205,11 @@ class Session:
 
         store.run = run._replace(publish=early.append)
         store.settle(INTERRUPTED)
-        store.append({"role": "user", "content": text})
+        store.append({"role": "user", "content": asked.text, **({"typed": asked.typed} if asked.typed else {})})
         if self._opening.follow and not self.conversation.trouble:
             self.archive.note(self.conversation.label, inbound.channel, inbound.peer)
         try:
-            turn = self._prepare(self)
+            turn = self.prepare()
         except CommandError as error:
             store.settle("[no answer: bad_request]")
             run.publish(Error("bad_request", str(error)))
@@ -132,58 +217,12 @@ class Session:
             store.run = run._replace(publish=publish)
             turn.run(store)
 
-    def begin(self, inbound: Inbound, publish: Callable[[Event], None]) -> None:
-        """Open what the session is to begin with, if that has not been done; may be called from any thread."""
-        with self._beginning:
-            if self._begun:
-                return
-            self._begun = True
-            opening, archive = self._opening, self.archive
-            if opening.label and opening.label not in archive.labels():
-                self.start(archive.new(opening.label))
-            elif opening.label:
-                self.open(opening.label, publish)
-            elif opening.resume or (is_command(inbound.text) and not opening.follow):
-                if label := archive.used_in(inbound.channel) or archive.current:
-                    self.open(label, publish if opening.resume else _in_silence)
-                elif opening.resume:
-                    publish(Notice("There is nothing to resume: this is a new conversation."))
-
-    def open(self, label: str, publish: Callable[[Event], None]) -> None:
-        """Go on with a conversation of the archive. Raises CommandError, and stays with the one that is open."""
-        if label == self.conversation.label:
-            return
-        conversation = self.archive.new(label)
-        try:
-            said = conversation.open()
-        except OSError as error:
-            raise CommandError(f"{label} cannot be read: {error.strerror}.") from None
-        self.start(conversation, said.seen)
-        if said.broken:
-            lines = "1 line of it is" if said.broken == 1 else f"{said.broken} lines of it are"
-            publish(Notice(f"{label}: {lines} broken and left out; the file is as it was.", "warn"))
-        if conversation.locked:
-            publish(Notice(f"{locked(conversation)} It can be read here.", "warn"))
-
-    def start(self, conversation: Conversation, messages: list[Message] | None = None) -> None:
-        """Make this the open conversation, with what was said in it."""
-        self.conversation.close()
-        self.conversation = conversation
-        self.store.load(messages or [], conversation)
-        self._starts += 1
-
-    def close(self) -> None:
-        """Let other processes have the conversation."""
-        self.conversation.close()
-
-
-def _counted(messages: list[Message]) -> int:
-    return next((each["usage"].get("total_tokens", 0) for each in reversed(messages) if "usage" in each), 0)
-
-
-def _in_silence(event: Event) -> None:
-    """For one who has not asked to go on with a conversation, but to look at it."""
-
 
 def locked(conversation: Conversation) -> str:
     return f"{conversation.label} is open in another process, which alone may add to it."
+
+
+def _is_left(conversation: Conversation) -> bool:
+    """Close a conversation; is some of it still not saved?"""
+    conversation.close()
+    return conversation.unsaved > 0

@@ -3,46 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
-from .command import Command, Order, Say
+from .command import Command, Order, Say, nearest
 from .errors import CommandError
-from .events import Inbound
+from .session import Session
 from .workspace import Skill, body
 
-Skills = Callable[[Inbound], Mapping[str, Skill]]  # those of the sender's agent, by name in small letters
+Skills = Callable[[Session], Mapping[str, Skill]]  # those of the session's agent, by name
 
 
-def commands(skills_of: Skills) -> list[Command]:
+def commands(skills_of: Skills, builtin: Callable[[], Mapping[str, Command]]) -> list[Command]:
+    """builtin: the commands, whose names win over a skill's."""
+
     def use(order: Order) -> str | Say:
         name, *rest = order.rest.split(maxsplit=1) or [""]
-        skills = skills_of(order.inbound)
+        skills = skills_of(order.session)
         if not name:
-            return _listed(skills)
+            return _listed(skills, builtin())
         if name.casefold() not in skills:
-            raise CommandError(f"There is no skill {name}: /skill lists what there is.")
+            cure = nearest(name.casefold(), skills) or "/skill lists what there is."
+            raise CommandError(f"There is no skill {name}. {cure}".strip())
         return _used(skills[name.casefold()], rest[0] if rest else "")
 
     return [Command("skill", "[name] [args]", "use a skill, as /<name> does; alone: the skills", use, group="agent")]
 
 
-def by_name(skills_of: Skills) -> Callable[[str, Inbound], Command | None]:
-    """Finds the command that a skill is."""
+def by_name(skills_of: Skills) -> Callable[[Session], Mapping[str, Command]]:
+    """The commands that skills are."""
 
-    def find(name: str, inbound: Inbound) -> Command | None:
-        skill = skills_of(inbound).get(name)
-        if skill is None:
-            return None
-        return Command(name, "[args]", skill.description, lambda order: _used(skill, order.rest), group="agent")
+    def use(skill: Skill, order: Order) -> Say:
+        return _used(skill, order.rest)
 
-    return find
+    def found(session: Session) -> Mapping[str, Command]:
+        return {
+            name: Command(name, "[args]", skill.description, partial(use, skill), group="agent")
+            for name, skill in skills_of(session).items()
+        }
+
+    return found
 
 
 def _used(skill: Skill, arguments: str) -> Say:
     text = f"Use the skill {skill.name} ({skill.path}):\n\n{body(skill).strip()}"
-    return Say(f"{text}\n\nWhat it is used for now: {arguments}" if arguments else text)
+    typed = f"/{skill.name} {arguments}".rstrip()
+    return Say(f"{text}\n\nWhat it is used for now: {arguments}" if arguments else text, typed)
 
 
-def _listed(skills: Mapping[str, Skill]) -> str:
+def _listed(skills: Mapping[str, Skill], builtin: Mapping[str, Command]) -> str:
     if not skills:
         return "There are no skills: a folder skills/<name>/ with a SKILL.md in the agent's folder is one."
-    return "\n".join(f"/{name}  {skill.description}" for name, skill in sorted(skills.items()))
+    names = {name: f"/skill {name}" if name in builtin else f"/{name}" for name in skills}
+    return "\n".join(f"{names[name]}  {skill.description}" for name, skill in sorted(skills.items()))

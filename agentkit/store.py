@@ -23,6 +23,7 @@ from .records import dataclass, field
 Message = dict[str, Any]
 
 INTERRUPTED = "[interrupted]"
+MISSING = "[missing]"
 
 CHARACTERS = 4  # that a token has, where no server has said better
 FRAME = 16  # characters that the protocol adds to a message
@@ -47,8 +48,9 @@ class Context:
     """What the model sees: the system prompt, the tools' schemas, the messages in the form of chat completions.
 
     A message may carry keys beside the protocol's, which `wire.request` leaves out: `n` (its number), `model` (who
-    answered), `usage` (the tokens of that request), `interrupted` (the text breaks off), `summary` (it stands for
-    older ones). `at`, the time, is sent with those of the user.
+    answered), `usage` (the tokens of that request), `interrupted` (the text breaks off), `ok` (did the tool do it?),
+    `typed` (the command that was given), `summary` (it stands for older ones). `at`, the time, is sent with those of
+    the user.
     """
 
     system: str = ""
@@ -59,7 +61,8 @@ class Context:
 @dataclass
 class State:
     """What the model never sees: whose conversation this is, the model selected and its context window in tokens (0:
-    unknown), the tokens this turn has used."""
+    unknown), the tokens this turn has used; full: it was said that nothing more can be left out; unsummarised: the
+    tokens at which a summary failed last."""
 
     session: str = ""
     agent: str = ""
@@ -68,6 +71,8 @@ class State:
     peer: str = ""
     window: int = 0
     usage: dict[str, int] = field(default_factory=dict)
+    full: bool = False
+    unsummarised: int = 0
 
     def spend(self, usage: Mapping[str, int] | None) -> None:
         """Add the tokens of one request."""
@@ -88,7 +93,7 @@ class Store:
         self.run = run or _watched_by_nobody()
         self.journal: Journal | None = None
         self._unmatched: list[str] = []  # ids of the last reply's calls that have no result yet, in order
-        self._next = 1  # the number of the next message
+        self.next = 1  # the number of the next message
         self._size = 0  # characters of the messages
         self._scale = 1.0  # how many times more tokens the server counts than CHARACTERS would have it
         if context is not None:
@@ -107,7 +112,7 @@ class Store:
         else:
             self._match_all(INTERRUPTED)
             self._unmatched = [call["id"] for call in message.get("tool_calls") or ()]
-        self._next = max(self._next, message.setdefault("n", self._next) + 1)
+        self.next = max(self.next, message.setdefault("n", self.next) + 1)
         message.setdefault("at", datetime.now().astimezone().isoformat(timespec="seconds"))
         self.context.messages.append(message)
         self._size += _size(message)
@@ -124,47 +129,48 @@ class Store:
             self.append({"role": "assistant", "content": closing, "interrupted": True})
 
     def apply(self, record: Mapping[str, Any]) -> bool:
-        """Do what a record says, and write it down; False where the message it names is not here."""
+        """Do what a record says, and write it down; False where messages it speaks of are not here."""
         messages = self.context.messages
-        if record.get("type") == "rewind":
-            at = self._index(record["to"])
-            if at is None:
+        if record["type"] == "rewind":
+            if not self._goes_back_to(record["to"]):
                 return False
+            at = len(messages)
+            while at and messages[at - 1].get("n", 0) >= record["to"]:
+                at -= 1
+            self._size -= sum(map(_size, messages[at:]))
             del messages[at:]
         else:
             at = len(messages) if record["first"] is None else self._index(record["first"])
-            if at is None:
+            if at < 0 or (at < len(messages) and messages[at]["role"] == "tool"):  # calls stay with their results
                 return False
             shortened = record["shortened"]
             tail = [{**each, "content": shortened.get(str(each["n"]), each["content"])} for each in messages[at:]]
+            for each in tail:
+                each.pop("usage", None)  # it counted what is no more
             messages[:] = [*record["head"], *tail]
-        self._recount()
+            self._size = sum(map(_size, messages))
+        self._unmatched = _waiting(messages)
         self._write(record)
         return True
 
-    def load(self, messages: list[Message], journal: Journal | None = None) -> None:
-        """Go on with another conversation, kept in that journal."""
+    def load(self, messages: list[Message], journal: Journal | None = None, next: int = 1) -> None:
+        """Go on with another conversation, kept in that journal; next: the lowest number that a message may have."""
         self.context.messages[:] = messages
         self.journal = journal
-        self._next, self._scale = 1, 1.0
-        self._recount()
-
-    def _recount(self) -> None:
-        """The messages are others: find what is derived from them anew."""
-        messages = self.context.messages
+        self.next, self._scale = max((next, *(each.get("n", 0) + 1 for each in messages))), 1.0
         self._size = sum(map(_size, messages))
-        self._next = max((self._next, *(each.get("n", 0) + 1 for each in messages)))
-        self._unmatched = []
-        for message in messages:
-            if message["role"] == "tool":
-                self._unmatched.remove(message["tool_call_id"])
-            else:
-                self._unmatched = [call["id"] for call in message.get("tool_calls") or ()]
+        self._unmatched = _waiting(messages)
 
     def sync(self) -> None:
         """The turn is over: have what was said survive a loss of power."""
         if self.journal is not None:
             self.journal.sync()
+
+    def spent(self, usage: Mapping[str, int]) -> None:
+        """Tokens were used beside the conversation, for its sake."""
+        self.state.spend(usage)
+        if usage:
+            self._write({"type": "spent", "model": self.state.model, "usage": dict(usage)})
 
     # -- how much it is
 
@@ -179,6 +185,18 @@ class Store:
         self._scale = 1.0
         if estimate := self.tokens:
             self._scale = min(max(tokens / estimate, SCALES[0]), SCALES[1])
+
+    def calibrate(self) -> None:
+        """Measure by what the server counted last, as the messages have it: the prompt and tools are taken to be
+        those of now."""
+        size = self._size
+        for each in reversed(self.context.messages):
+            size -= _size(each)
+            if tokens := each.get("usage", {}).get("prompt_tokens", 0):
+                whole, self._size = self._size, size
+                self.measured(tokens)
+                self._size = whole
+                return
 
     def worth(self, text: str) -> int:
         """The tokens that a text would take, estimated likewise."""
@@ -203,17 +221,51 @@ class Store:
         state = State(mine.session, mine.agent, mine.model, mine.channel, mine.peer, mine.window)
         return Store(Context(prompt), state, Run(publish, ask, self.run.cancel))
 
-    def _index(self, number: int) -> int | None:
+    def _index(self, number: int) -> int:
         messages = self.context.messages
-        return next((at for at in range(len(messages) - 1, -1, -1) if messages[at].get("n") == number), None)
+        return next((at for at in range(len(messages) - 1, -1, -1) if messages[at].get("n") == number), -1)
+
+    def _goes_back_to(self, number: int) -> bool:
+        """Is the message of that number not one of those that a compaction has replaced?"""
+        messages = self.context.messages
+        first = next((each["n"] for each in messages if "n" in each), self.next)
+        return number >= first or not messages or "n" in messages[0]
 
     def _match_all(self, result: str) -> None:
         while self._unmatched:
-            self.append({"role": "tool", "tool_call_id": self._unmatched[0], "content": result})
+            self.append({"role": "tool", "tool_call_id": self._unmatched[0], "content": result, "ok": False})
 
     def _write(self, record: Mapping[str, Any]) -> None:
         if self.journal is not None:
             self.journal.write(record)
+
+
+def typed(message: Mapping[str, Any]) -> str:
+    """What a person has typed, where that is not what the model was told; else what the message says."""
+    return str(message.get("typed") or message.get("content") or "")
+
+
+def mended(messages: list[Message]) -> list[Message]:
+    """The same, fit for strict servers, which want question and answer in turns: where one is missing, because its line
+    could not be read or was deleted, that is said in its place."""
+    found: list[Message] = []
+    for each in messages:
+        role, last = each["role"], found[-1]["role"] if found else "assistant"
+        missing = {"user": "assistant", "assistant": "user"}.get(role)
+        if missing and last != missing and not (role == "assistant" and last == "tool"):
+            found.append({"role": missing, "content": MISSING, "n": each.get("n", 0), "at": ""})
+        found.append(each)
+    return found
+
+
+def _waiting(messages: list[Message]) -> list[str]:
+    """The ids of the last reply's calls that have no result yet."""
+    answered = set()
+    for each in reversed(messages):
+        if each["role"] != "tool":
+            return [call["id"] for call in each.get("tool_calls") or () if call["id"] not in answered]
+        answered.add(each["tool_call_id"])
+    return []
 
 
 def _size(message: Message) -> int:
@@ -221,5 +273,4 @@ def _size(message: Message) -> int:
     size = len(message.get("content") or "") + FRAME
     for call in message.get("tool_calls") or ():
         size += len(call["function"]["name"]) + len(call["function"]["arguments"]) + 2 * FRAME
-        size += len(message.get("thinking", ""))
-    return size
+    return size + (len(message.get("thinking", "")) if message.get("tool_calls") else 0)

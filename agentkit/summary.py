@@ -8,7 +8,7 @@ from .errors import LLMError
 from .fit import beginning, characters, excerpt, whole
 from .node import Flow, Node
 from .store import Message, Store
-from .wire import stamp
+from .wire import Reply, stamp
 
 SYSTEM = """\
 You write the summary of a conversation between a user and an agent that works with tools. The agent goes on with \
@@ -42,10 +42,20 @@ class Summarise(Flow):
         self.limit, self.window = limit, window
 
     def walk(self, store: Store, inputs: None) -> str:
+        for parts in (1, 2, 4):
+            try:
+                return self._rolled(store, parts)
+            except LLMError as error:
+                if error.category != "overflow" or parts == 4:
+                    raise
+        raise AssertionError
+
+    def _rolled(self, store: Store, parts: int) -> str:
+        """The summary of the pieces, one after the other; parts: of so many the window is taken to be one."""
         limit = max(LEAST, characters(store, self.limit))
         # An earlier summary may have been made for a larger window.
-        so_far = beginning(self.so_far, characters(store, self.window * BEFORE))
-        pieces = transcript(self.messages, max(LEAST, characters(store, self.window * PIECE)))
+        so_far = beginning(self.so_far, characters(store, self.window * BEFORE / parts))
+        pieces = transcript(self.messages, max(LEAST, characters(store, self.window * PIECE / parts)))
         for number, piece in enumerate(pieces, 1):
             told = f"The transcript, part {number} of {len(pieces)}" if len(pieces) > 1 else "The transcript"
             wanted = [f"Summarise all of this now, in at most {max(limit // WORD, 20):,} words."]
@@ -60,13 +70,16 @@ class Summarise(Flow):
 
     def _answer(self, store: Store, text: str) -> str:
         fork = store.fork(SYSTEM)
+        # What the reply says of itself (it is empty, it breaks off) is for us, and not for the user.
+        fork.run = fork.run._replace(publish=lambda event: None)
         fork.append({"role": "user", "content": text, "at": ""})
         try:
-            said: str = self.ask.run(fork).text.strip()
+            reply: Reply = self.ask.run(fork)
         finally:
             store.state.spend(fork.state.usage)
-        if not said:
-            raise LLMError("unknown", "The model's summary was empty. Try again, or take another model.")
+        said = reply.text.strip()
+        if not said or reply.calls:
+            raise LLMError("unknown", "The model gave no summary. Try again, or take another model.")
         return said
 
 

@@ -28,12 +28,14 @@ class Scope:
     """Where a call happens: handed to a tool function that has a parameter of this type.
 
     roots: folders that file tools may open, real paths, the working directory first; closed: paths that nothing may
-    open; unwritable: paths that nothing may write; readable: further folders, to read in only; memory: the folder of
-    the agent's memories; environment: what child processes get; cancel: how it is stopped.
+    open; opened: folders in those that may be read all the same; unwritable: paths that nothing may write; readable:
+    further folders, to read in only; memory: the folder of the agent's memories; environment: what child processes get;
+    cancel: how it is stopped.
     """
 
     roots: tuple[Path, ...]
     closed: tuple[Path, ...] = ()
+    opened: tuple[Path, ...] = ()
     unwritable: tuple[Path, ...] = ()
     readable: tuple[Path, ...] = ()
     memory: Path | None = None

@@ -92,7 +92,8 @@ class Turn(Flow):
         """The server has refused the conversation as too long, whatever was counted: shorten it, if that can be."""
         if self.compact is None or not store.state.window:
             return False
-        store.measured(round(max(store.tokens, store.state.window) * OVER))
+        store.state.window = min(store.state.window, max(1, int(store.tokens / OVER)))
+        store.state.unsummarised = 0
         return bool(self.compact.run(store))
 
     def _stop(self, store: Store, reply: Reply, why: str) -> Reply:

@@ -97,7 +97,7 @@ class UseTool(Node):
         for call, outcome in result:
             text = outcome.text if outcome.ok else f"error: {outcome.text}"
             content, kept = fit(store, text or "(no output)")
-            message = {"role": "tool", "tool_call_id": call.id, "content": content}
+            message = {"role": "tool", "tool_call_id": call.id, "content": content, "ok": outcome.ok}
             store.append({**message, "kept": kept} if kept else message)
 
     def _start(self, call: Call, who: Asker, scope: Scope, started: list[Call]) -> Generator[Event, Any, Box]:

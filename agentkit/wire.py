@@ -47,6 +47,8 @@ BROKEN_OFF = {
     "blocklist": "content_filter",
 }
 
+ABOUT_TOOLS = ("tool_choice", "parallel_tool_calls")  # servers refuse them in a request without tools
+
 THINKING_FIELDS = ("reasoning_content", "reasoning")
 
 # A date and time of RFC 3339, the offset optional.
@@ -77,9 +79,13 @@ def request(
     body: dict[str, Any] = {"model": model, "messages": [_sent(message) for message in messages]}
     if system:
         body["messages"].insert(0, {"role": "system", "content": system})
+    more = dict(extra or {})
     if tools:
         body["tools"] = list(tools)
-    return {**body, "stream": True, "stream_options": {"include_usage": True}, **(extra or {})}
+    else:
+        for field in ABOUT_TOOLS:
+            more.pop(field, None)
+    return {**body, "stream": True, "stream_options": {"include_usage": True}, **more}
 
 
 def encode(body: Mapping[str, Any]) -> bytes:

@@ -123,8 +123,10 @@ class Workspace:
                     f"{self._shown(self._folder)} has no agent that can be read: the sample one answers. "
                     f"{SAMPLE}/AGENT.md in it makes one."
                 )
-            if self._sample is None:
-                self._sample = _sample_agent(_sample_folder() or self._folder / SAMPLE)
+            own = self._folder / SAMPLE  # where there are no agents at all, `make` puts the sample there
+            folder = own if os.path.lexists(self._folder) else _sample_folder() or own
+            if self._sample is None or self._sample.folder != folder:
+                self._sample = _sample_agent(folder)
             return {SAMPLE: self._sample}
 
     def files(self, agent: Agent) -> Files:
@@ -154,6 +156,11 @@ class Workspace:
         with self._lock:
             notices, self._notices = self._notices, []
             return notices
+
+    def memory(self, agent: Agent) -> Path:
+        """Where an agent's memories are kept: in the workspace, also while the sample agent comes from the package."""
+        folder = agent.folder if agent.folder.is_relative_to(self._folder) else self._folder / SAMPLE
+        return folder / "memory"
 
     def make(self) -> str:
         """Make the folder, and the sample agent in it, where there are no agents at all; to be called before the first

@@ -69,9 +69,10 @@ def session(
         session.store.context.tools = [{"type": "function"}, *toolbox.schemas]
         return Turn(model, toolbox, 50, Compact(model))
 
-    table = Commands(commands(lambda inbound: made[0], toolbox.scope, lambda: model))
+    table = Commands(commands(toolbox.scope, lambda: model))
     store = Store(state=State("key", "assistant", "m", "cli", "ann", window))
-    made.append(Session(store, Archive(folder / "sessions", tell=told), prepare, table, opening))
+    archive = Archive(folder / "sessions", tell=told)
+    made.append(Session(store, archive, lambda session: "m", prepare, table, opening))
     return made[0]
 
 

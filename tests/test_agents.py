@@ -159,6 +159,12 @@ def test_consecutive_requests_share_their_prefix_byte_for_byte(talk: Talk) -> No
         assert json.dumps(after["tools"]) == json.dumps(before["tools"])
 
 
+def test_nothing_to_resume_is_said_and_stops_nothing(tmp_path: Path) -> None:
+    with Loopback(ok) as server:
+        done = agentkit(tmp_path, "--resume", env=environment(tmp_path, server.url), stdin="hello")
+    assert (done.returncode, done.stdout) == (0, "ok 0\n") and "nothing to resume" in done.stderr
+
+
 def test_the_prefix_is_the_same_after_a_restart(talk: Talk) -> None:
     talk.begin().say("one")
     assert talk.app is not None

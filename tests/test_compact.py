@@ -17,7 +17,7 @@ from agentkit.demo import reply as demo_reply
 from agentkit.errors import Cancelled, LLMError
 from agentkit.events import Compacted, Done, Error, Interrupted
 from agentkit.llm import LLMCall
-from agentkit.store import Context
+from agentkit.store import Context, mended
 from agentkit.summary import SYSTEM
 from agentkit.toolbox import Scope
 from agentkit.usetool import Toolbox
@@ -359,13 +359,16 @@ def test_any_conversation_stays_valid_gets_shorter_and_is_the_same_after_a_resta
         if dice.random() < 0.2:
             chat.store.measured(int(chat.store.tokens * dice.choice([0.6, 1, 1.3])))
         last, before = chat.messages[-1], chat.store.tokens
-        assert compact.run(chat.store) == max(0, before - chat.store.tokens)
+        try:
+            assert compact.run(chat.store) == max(0, before - chat.store.tokens)
+        except LLMError:
+            assert compact.always  # who asks for it hears why it failed
         assert chat.store.tokens <= before and valid(chat.messages)
         assert chat.messages[-1]["n"] == last["n"]
     conversation.close()
     again = Conversation(tmp_path / "s", "c")
-    said = again.open()
-    assert (said.seen, said.broken) == (chat.messages, 0)
+    found = again.open()
+    assert (found.seen, found.broken) == (mended(chat.messages), 0)
     again.close()
 
 

@@ -85,12 +85,6 @@ def test_a_command_of_a_run_works_on_the_current_conversation(tmp_path: Path) ->
     assert "You said: hello" in answer(run, "/history")
 
 
-def test_nothing_to_resume_is_said_and_stops_nothing(tmp_path: Path) -> None:
-    events = say(session(tmp_path, Scripted(), opening=Opening(resume=True)), "hello")
-    assert any(isinstance(each, Notice) and "nothing to resume" in each.text for each in events)
-    assert isinstance(events[-1], Done)
-
-
 def test_new_begins_another_conversation_and_load_goes_back(tmp_path: Path) -> None:
     model = Scripted()
     talk = session(tmp_path, model)
@@ -205,7 +199,7 @@ def test_what_delete_asks_names_the_conversation(tmp_path: Path) -> None:
 
 def test_export_writes_markdown_and_never_over_a_file(tmp_path: Path) -> None:
     talk = session(tmp_path, Scripted(), opening=Opening("talk"))
-    assert "Nothing has been said" in refusal(talk, "/export")
+    assert "There is nothing in" in refusal(talk, "/export")
     answer(talk, "hello *there*")
     export = "/export out.md"
     answer(talk, export)
@@ -242,7 +236,7 @@ def test_rewind_takes_turns_back_for_good(tmp_path: Path) -> None:
     for text in ("one", "two", "three"):
         answer(talk, text)
     assert "two" in answer(talk, "/rewind 2")
-    assert "only 1" in refusal(talk, "/rewind 2")
+    assert "/rewind 1 takes" in refusal(talk, "/rewind 2")
     answer(talk, "four")
     assert model.seen[-1] == ["one", "You said: one", "four"]
     talk.close()

@@ -444,19 +444,19 @@ def test_a_resumed_chat_shows_what_was_said(tmp_path: Path) -> None:
 
 
 def test_a_conversation_that_is_loaded_comes_onto_the_screen(tmp_path: Path) -> None:
-    with Loopback([text_stream("First answer."), text_stream("Second answer.")]) as server:
-        with chat(tmp_path, server, "--session", "alpha") as screen:
-            screen.send("one" + ENTER)
-            screen.shows("First answer")
-            screen.shows("ready")
-            screen.send("/new beta" + ENTER)
-            screen.shows("A new conversation begins: beta")
-            screen.send("two" + ENTER)
-            screen.shows("Second answer")
-            screen.shows("ready")
-            screen.send("/load al" + ENTER)
-            screen.shows("This is alpha")
-            screen.shows("First answer[^§]*First answer")
+    replies = [text_stream("First answer."), text_stream("Second answer.")]
+    with Loopback(replies) as server, chat(tmp_path, server, "--session", "alpha") as screen:
+        screen.send("one" + ENTER)
+        screen.shows("First answer")
+        screen.shows("ready")
+        screen.send("/new beta" + ENTER)
+        screen.shows("A new conversation begins: beta")
+        screen.send("two" + ENTER)
+        screen.shows("Second answer")
+        screen.shows("ready")
+        screen.send("/load al" + ENTER)
+        screen.shows("This is alpha")
+        screen.shows("First answer[^§]*First answer")
 
 
 def test_a_chat_that_cannot_be_saved_says_so_in_the_status_line(tmp_path: Path) -> None:

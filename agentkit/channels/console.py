@@ -19,7 +19,9 @@ from ..channel import AnswerAsk, Dispatch
 from ..command import Commands
 from ..events import ENDINGS, Answer, Ask, Decision, Error, Event, Inbound, Notice, Text
 from ..printable import printable
+from ..store import typed
 from .mailbox import Mailbox, Signals
+from .wording import WAY_BACK
 
 DECISIONS: dict[str, Decision] = {
     "y": "allow", "yes": "allow", "a": "always", "always": "always", "n": "deny", "no": "deny",
@@ -115,7 +117,8 @@ class Console:
         if (more := len(said) - RECALLED) > 0:
             self.tell(f"({more} messages before these: /history {len(said)})")
         for each in said[-RECALLED:]:
-            self.tell(f"{'> ' if each['role'] == 'user' else ''}{each['content']}")
+            broken = "\ninterrupted" if each.get("interrupted") else ""
+            self.tell(f"{'> ' if each['role'] == 'user' else ''}{typed(each)}{broken}")
 
     def write(self, text: str, stream: TextIO | None = None) -> None:
         """Write to stdout, or to `stream`, as the other end takes it; signals and the time limit still count."""
@@ -303,6 +306,8 @@ class Console:
             self.tell("")
         for text in unsent:
             self.tell(f"not sent: {text}")
+        if unsent and self._chat and self._ended:
+            self.tell(WAY_BACK)
 
     def _left(self) -> float | None:
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())

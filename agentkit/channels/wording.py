@@ -9,6 +9,7 @@ from ..events import Compacted
 from ..printable import printable
 
 LONGEST = 200  # characters
+WAY_BACK = "agentkit --resume goes on with the conversation."
 
 
 def in_words(arguments: Mapping[str, Any]) -> str:

@@ -38,7 +38,7 @@ def read_file(
 ) -> str:
     """Read a text file. Before each line come its number and a tab."""
     offset, limit = max(offset, 1), max(limit, 1)
-    fence = Fence((*scope.roots, *scope.readable), scope.closed)
+    fence = Fence((*scope.roots, *scope.readable), scope.closed, scope.opened)
     with _reading(path, fence), _opened(path, fence) as file:
         size = _check_text(file, path)
         passed = _skip(file, offset - 1, path, scope)
@@ -203,7 +203,7 @@ def _encodable(text: str) -> str:
 @tool(read_only=True)
 def list_dir(path: str = ".", *, scope: Scope) -> str:
     """List a folder: folders end in /, files have their size."""
-    fence, path = Fence((*scope.roots, *scope.readable), scope.closed), path or "."
+    fence, path = Fence((*scope.roots, *scope.readable), scope.closed, scope.opened), path or "."
     with _reading(path, fence):
         try:
             fd, real = fence.open(path, os.O_RDONLY | os.O_DIRECTORY)

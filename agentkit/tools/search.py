@@ -126,7 +126,7 @@ class _Search:
 
     def __init__(self, scope: Scope) -> None:
         self._cancel = scope.cancel
-        self._fence = Fence((*scope.roots, *scope.readable), scope.closed)
+        self._fence = Fence((*scope.roots, *scope.readable), scope.closed, scope.opened)
         self._cwd = self._fence.real_path(".").rstrip("/") + "/"
         self._deadline = monotonic() + SECONDS
         self._largest = ALONE

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ...channel import AnswerAsk, Dispatch
-from ...command import Commands
+from ...command import Commands, is_command
 from ...events import (
     ENDINGS,
     Answer,
@@ -27,6 +27,7 @@ from ...session import View
 from ...settings import Settings
 from ...store import Message
 from ..mailbox import Mailbox, Signals
+from ..wording import WAY_BACK
 from .chat import SPIN, Chat
 from .keys import Key, Keys
 from .screen import opened
@@ -102,6 +103,8 @@ class Tui:
                 self._wait()
         for text in self._chat.waiting:
             print(f"not sent: {printable(text)}", file=sys.stderr)
+        if self._chat.waiting:
+            print(WAY_BACK, file=sys.stderr)
         if self._failure is not None:
             raise self._failure
         return self._code
@@ -177,6 +180,8 @@ class Tui:
     def _take(self, item: Any) -> None:
         self._dirty = True
         if isinstance(item, Event):
+            if isinstance(item, ENDINGS):
+                self._look()  # what is loaded comes before the words that say so
             self._chat.event(item)
             if isinstance(item, ENDINGS):
                 self._ended()
@@ -184,15 +189,14 @@ class Tui:
             self._failure, self._left = item, True
         else:
             self._app = item
-            self._chat.ready = True
             self._chat.window = item.settings.llm_context_window
             self._look()
+            self._chat.ready = True
             threading.excepthook = self._thread_failed(threading.excepthook)
             self._send_next()
 
     def _ended(self) -> None:
         """A turn is over, or a command that ran beside it."""
-        self._look()
         if self._leaving and not self._chat.turn:
             self._left = True
         self._send_next()
@@ -203,11 +207,14 @@ class Tui:
             return
         me = Inbound("", self.name, self.peer)
         chat, view = self._chat, self._app.view(me)
-        chat.agent, chat.model, chat.tokens, chat.trouble = view.agent, view.model, view.tokens, view.trouble
+        chat.agent, chat.model, chat.tokens = view.agent, view.model, view.tokens
+        chat.trouble, chat.locked = view.trouble, view.locked
         if view.loaded != self._loaded:
             self._loaded = view.loaded
             if view.messages:
                 chat.recall(self._app.past(me))
+                if not chat.ready:
+                    chat.event(Notice(f"This goes on with {view.conversation}."))
 
     def _thread_failed(
         self, log: Callable[[threading.ExceptHookArgs], object]
@@ -300,6 +307,8 @@ class Tui:
             self._screen.suspend()
         elif key.name == "C-l":
             self._screen.resized()
+        elif key.name == "tab":
+            self._complete()
         else:
             editor.key(key)
 
@@ -317,6 +326,14 @@ class Tui:
         else:
             self._chat.waiting.append(text)
             self._send_next()
+
+    def _complete(self) -> None:
+        """Complete the name of a command, as far as it is clear."""
+        editor = self._chat.view.editor
+        if self._app is not None:
+            editor.text, found = self._app.commands.complete(editor.text)
+            editor.cursor = len(editor.text) if found else editor.cursor
+            self._chat.hint = "  ".join(found) if len(found) > 1 else ""
 
     def _send_next(self) -> None:
         while self._app and self._chat.waiting and not self._chat.turn and not self._leaving:
@@ -338,12 +355,22 @@ class Tui:
         if not self._chat.turn or not self._app:
             return False
         if self._chat.waiting and not self._leaving:
-            editor = self._chat.view.editor
-            editor.text = "\n".join((*self._chat.waiting, *([editor.text] if editor.text else [])))
-            editor.cursor = len(editor.text)
-            self._chat.waiting.clear()
+            self._take_back()
         self._app.interrupt(Inbound("", self.name, self.peer))
         return True
+
+    def _take_back(self) -> None:
+        """What is queued comes back into the input line; where a command is among it, which would not survive being
+        joined with others, Up brings it back."""
+        editor, waiting = self._chat.view.editor, self._chat.waiting
+        if any(is_command(text) for text in waiting) and len(waiting) + bool(editor.text) > 1:
+            for text in waiting:
+                editor.remember(text)
+            self._chat.hint = "what was queued is not sent: Up brings it back"
+        else:
+            editor.text = "\n".join((*waiting, *([editor.text] if editor.text else [])))
+            editor.cursor = len(editor.text)
+        waiting.clear()
 
     def _interrupt_or_leave(self, hinted: bool = False) -> None:
         if not self._interrupt():

@@ -23,6 +23,7 @@ from ...events import (
     TurnStarted,
 )
 from ...printable import printable
+from ...store import typed
 from ..wording import compacted, in_words
 from .screen import Row, unicode
 from .transcript import Block, ToolBlock
@@ -50,7 +51,8 @@ class Chat:
         self._began = 0.0
         self._state = ""
         self.tokens = 0
-        self.trouble = ""  # why nothing is saved
+        self.trouble = ""  # why not all is saved
+        self.locked = False  # another process has the conversation
         self.waiting: deque[str] = deque()  # messages that are not sent yet
         self.asks: deque[Ask] = deque()
         self.seen = 0.0  # when the first of them came on the screen, whole; 0: not yet
@@ -120,17 +122,21 @@ class Chat:
         for each in messages:
             content = str(each.get("content") or "")
             if each["role"] == "tool":
-                ok = not content.startswith("error: ")
+                ok = each.get("ok", True)
                 if block := tools.pop(each["tool_call_id"], None):
                     block.finish(ok, content, self._glyphs["ok" if ok else "failed"])
                 continue
             kind = "user" if each["role"] == "user" else "assistant"
             if content:
-                self._add(kind, content, style=kind)
+                self._add(kind, typed(each), style=kind)
+            if each.get("interrupted"):
+                self._add("notice", "interrupted", style="notice")
             for call in each.get("tool_calls") or ():
                 arguments = in_words(json.loads(call["function"]["arguments"]))
                 tools[call["id"]] = ToolBlock(call["function"]["name"], arguments, self._glyphs["tool"])
                 blocks.append(tools[call["id"]])
+        for block in tools.values():
+            block.finish(False, "interrupted", self._glyphs["failed"])
 
     def _note(self, notice: Block) -> None:
         """Beside the answer, never in the middle of what is being written."""
@@ -173,15 +179,17 @@ class Chat:
                 self.view.transcript.blocks.append(asked)
             more = f"... {len(shown) - ASK_ROWS + 1} more rows, all of them above: PgUp"
             shown = [*shown[: ASK_ROWS - 2], more, shown[-1]]
-        rows: list[Row] = [((f"{ask.tool} wants to run", "ask"),)]
+        of_person = ask.tool.startswith("/")  # a command, and not a tool: nothing is allowed for ever
+        rows: list[Row] = [((ask.tool if of_person else f"{ask.tool} wants to run", "ask"),)]
         rows += [(("  ", "ask"), (row, "")) for row in shown]
         if self.view.editor.text:
             return [*rows, (("Ctrl-C clears the line, then decide   Esc no", "ask"),)]
-        return [*rows, (("y once   a always in this session   n no   Esc no", "ask"),)]
+        keys = "y yes   n no   Esc no" if of_person else "y once   a always in this session   n no   Esc no"
+        return [*rows, ((keys, "ask"),)]
 
     def _status(self) -> tuple[str, Sequence[str]]:
         used = f"{_short(self.tokens)}/{_short(self.window)}" if self.tokens else ""
-        trouble = "not saved" if self.trouble else ""
+        trouble = "read only" if self.locked else "not saved" if self.trouble else ""
         left = self.hint or self._doing()
         if not self.view.transcript.at_end:
             left += f"{self.view.separator}more below: PgDn"
@@ -189,7 +197,8 @@ class Chat:
 
     def _doing(self) -> str:
         if self.asks:
-            return "your decision" if self.view.whole else "your decision: make the window larger"
+            queued = f"{self.view.separator}{len(self.waiting)} queued" if self.waiting else ""
+            return f"your decision{queued}" if self.view.whole else "your decision: make the window larger"
         if not self.turn:
             return "ready" if self.ready else "starting"
         seconds = time.monotonic() - self._began

@@ -41,10 +41,14 @@ class Editor:
     def take(self) -> str:
         """The text as a message; the line is empty then, and Up finds it again."""
         text = self.text
-        if text.strip() and self._history[-1:] != [text]:
-            self._history = [*self._history, text][-HISTORY:]
+        self.remember(text)
         self.clear()
         return text
+
+    def remember(self, text: str) -> None:
+        """Have Up find a text."""
+        if text.strip() and self._history[-1:] != [text]:
+            self._history = [*self._history, text][-HISTORY:]
 
     def clear(self) -> None:
         self.text, self.cursor, self._at = "", 0, None

@@ -113,7 +113,8 @@ class Store:
             self._match_all(INTERRUPTED)
             self._unmatched = [call["id"] for call in message.get("tool_calls") or ()]
         self.next = max(self.next, message.setdefault("n", self.next) + 1)
-        message.setdefault("at", datetime.now().astimezone().isoformat(timespec="seconds"))
+        if "at" not in message:
+            message["at"] = datetime.now().astimezone().isoformat(timespec="seconds")
         self.context.messages.append(message)
         self._size += _size(message)
         self._write(message)

@@ -467,3 +467,50 @@ def test_a_chat_that_cannot_be_saved_says_so_in_the_status_line(tmp_path: Path) 
         screen.shows("● fine")
         screen.shows("Nothing is saved")
         screen.shows("not saved")
+
+
+def test_tab_completes_a_command(tmp_path: Path) -> None:
+    with Loopback([]) as server, chat(tmp_path, server) as screen:
+        screen.send("/sta\t")
+        screen.shows("> /status")
+        screen.send("\x03/s\t")
+        screen.shows("/save  /skill  /status  /stop  /switch")
+        screen.send("k\t" + ENTER)
+        screen.shows("/commit  Commit changes")
+
+
+def test_queued_commands_are_not_joined_into_one(tmp_path: Path) -> None:
+    stalled = Response(chunks=[event({"content": "Hel"})], end="hang")
+    with Loopback([stalled, text_stream("fine")]) as server, chat(tmp_path, server) as screen:
+        screen.send("go" + ENTER)
+        screen.shows("● Hel")
+        screen.send("/new other" + ENTER)
+        screen.send("hello you" + ENTER)
+        screen.shows("queued: hello you")
+        screen.send(ESC)
+        screen.shows("interrupted")
+        screen.shows("Up brings it back")
+        screen.send(UP)
+        screen.shows("> hello you")
+        screen.send(UP)
+        screen.shows("> /new other")
+
+
+def test_an_interrupted_answer_and_a_failed_tool_come_back_as_they_were(tmp_path: Path) -> None:
+    replies = [
+        call_stream(("read_file", {"path": "nowhere"})),
+        Response(chunks=[event({"content": "It is n"})], end="hang"),
+    ]
+    with Loopback(replies) as server:
+        with chat(tmp_path, server) as screen:
+            screen.send("look" + ENTER)
+            screen.shows("● It is n")
+            screen.send(ESC)
+            screen.shows("interrupted")
+            screen.shows("ready")
+            screen.send("\x04")
+            assert screen.wait() == 0
+        with chat(tmp_path, server, "--resume") as screen:
+            screen.shows(r"⚙ read_file  nowhere +✗")
+            screen.shows(r"● It is n\n\n◦ interrupted")
+            screen.shows("This goes on with 20")

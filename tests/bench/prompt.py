@@ -6,11 +6,19 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from agentkit import prompt
+from agentkit import Node, Store
+from agentkit.agents import Agents
+from agentkit.app import BUILT_IN
+from agentkit.approval import Approvals
+from agentkit.archive import Archive
+from agentkit.command import Commands
+from agentkit.session import Session
+from agentkit.settings import Settings
+from agentkit.store import State
+from agentkit.toolbox import Scope
 from agentkit.workspace import Workspace
 
 from .figures import Measured, against, figure
@@ -32,6 +40,15 @@ def _fill(agent: Path) -> None:
         text = f"---\ntldr: What was said on day {number} about the plan.\n---\n# Day {number}\n\nMuch was said.\n"
         (agent / "memory" / f"day-{number}.md").write_text(text)
     (agent / "AGENT.md").write_text("You are a helpful assistant.\n")
+
+
+def _session(workspace: Workspace, cwd: Path) -> Session:
+    """A session of the agent, as App makes it."""
+    settings = Settings("m", "http://127.0.0.1:9/v1", "", 128_000)
+    tools = {each.name: each for each in BUILT_IN}
+    agents = Agents(workspace, lambda: settings, "", tools, Approvals(), Scope((cwd,)), lambda: {})
+    store = Store(state=State("agent:assistant:direct:me", "assistant", "m", "cli"))
+    return Session(store, Archive(cwd / "s"), agents.model, lambda each: agents.turn(each, Node()), Commands())
 
 
 def _bare(agent: Path) -> None:
@@ -59,21 +76,15 @@ def _cpu(action: Callable[[], object]) -> Callable[[], float]:
 
 @figure("prompt warm", bar=2.0)
 def warm() -> Measured:
-    """CPU of the prompt with 150 skills and 1,000 memories, unchanged, against scandir + stat of the same files"""
+    """CPU of prompt, tools and turn with 150 skills and 1,000 memories, unchanged, against scandir + stat of them"""
     with TemporaryDirectory() as made:
         cwd = Path(made)
         agent_folder = cwd / "workspace" / ".agents" / "assistant"
         _fill(agent_folder)
-        workspace = Workspace(cwd / "workspace", cwd, cwd)
-
-        def build() -> str:
-            agent = workspace.agents()["assistant"]
-            files = workspace.files(agent)
-            return prompt.text(prompt.layers(agent, files, model="m", channel="cli", cwd=cwd, day=date.today()))
-
+        session = _session(Workspace(cwd / "workspace", cwd, cwd), cwd)
         started = time.process_time()
-        size = len(build())
+        session.prepare()
         cold = (time.process_time() - started) * 1000
-        assert size > 100_000 and not workspace.notices(), "not all the files are in the prompt"
-        ours, floor = in_turns(31, _cpu(build), _cpu(lambda: _bare(agent_folder)))
+        assert len(session.store.context.system) > 100_000, "not all the files are in the prompt"
+        ours, floor = in_turns(31, _cpu(session.prepare), _cpu(lambda: _bare(agent_folder)))
     return replace(against(ours, floor, "ms"), note=f"cold: {cold:.0f} ms")

@@ -132,6 +132,4 @@ def commands(approvals: Approvals) -> list[Command]:
             else f"Nothing is always allowed ({mode})."
         )
 
-    return [
-        Command("approvals", "[revoke TOOL]", "what runs unasked in this session; revoke asks again", show, now=True)
-    ]
+    return [Command("approvals", "[revoke TOOL]", "what runs unasked here; revoke asks again", show, now=True)]

@@ -10,6 +10,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
+from unicodedata import normalize
 
 from . import atomic
 from .conversation import KEPT, SUFFIX, Conversation, read
@@ -71,7 +72,8 @@ class Archive:
         wanted = label if label in labels else slug(label)
         if wanted in labels:
             return wanted
-        near = [each for each in labels if wanted and each.casefold().startswith(wanted.casefold())]
+        beginnings = {_folded(label), _folded(wanted)} - {""}
+        near = [each for each in labels if _folded(each).startswith(tuple(beginnings))]
         if len(near) == 1:
             return near[0]
         if near:
@@ -159,8 +161,16 @@ class Archive:
         """The text of a small file, empty where there is none; a FIFO in its place makes nobody wait."""
         try:
             fd = os.open(self.folder / name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-            with open(fd, "rb") as file:
-                is_file = stat.S_ISREG(os.fstat(fd).st_mode)
-                return file.read(SMALL).decode("utf-8", "replace") if is_file else ""
         except OSError:
             return ""
+        try:
+            is_file = stat.S_ISREG(os.fstat(fd).st_mode)
+            return os.read(fd, SMALL).decode("utf-8", "replace") if is_file else ""
+        except OSError:
+            return ""
+        finally:
+            os.close(fd)
+
+
+def _folded(label: str) -> str:
+    return normalize("NFC", label).casefold()

@@ -88,10 +88,15 @@ class Calls:
         return tuple(calls)
 
 
+def _no_number(name: str) -> None:
+    """NaN and Infinity, which Python reads and writes but no other program takes."""
+    raise ValueError(f"{name} is no JSON")
+
+
 def object_of(text: str) -> dict[str, Any] | None:
     """The JSON object that `text` is, None where it is none."""
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

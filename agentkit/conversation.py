@@ -10,6 +10,7 @@ import errno
 import fcntl
 import logging
 import os
+import stat
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -112,19 +113,28 @@ class Conversation:
         """Load the file that is there, and hold it against other processes. Raises OSError where it cannot be read."""
         self._made = True
         try:
-            self._fd = os.open(self.path, FLAGS)
+            self._fd = _file(self.path)
             self.locked = not _lock(self._fd)
         except OSError as error:
-            with self.path.open("rb"):  # it can be read at least, or this says why not
-                self._fail(error)
+            os.close(_file(self.path, os.O_RDONLY))  # it can be read at least, or this says why not
+            self._fail(error)
         return self.load()
 
     def regain(self) -> bool:
         """Try again to have a conversation that was open elsewhere; True: it is ours now, as `load` has it."""
-        if self.locked and self._fd is not None:
-            self.locked = not _lock(self._fd)
-            return not self.locked
-        return False
+        if not self.locked or self._fd is None or not _lock(self._fd):
+            return False
+        if self._is_elsewhere(self._fd, moved=True):
+            try:
+                fd = _file(self.path)
+            except OSError:  # it was renamed, or deleted, by who had it
+                return False
+            os.close(self._fd)
+            self._fd = fd
+            self.locked = not _lock(fd)
+        else:
+            self.locked = False
+        return not self.locked
 
     @property
     def unsaved(self) -> int:
@@ -177,10 +187,10 @@ class Conversation:
         self.label = label
 
     def close(self) -> None:
-        """Let other processes have it, after another try to save what is not; may be called again."""
+        """Let other processes have it, as soon as everything is saved; may be called again."""
         if self._pending:
             self._flush()
-        if self._fd is not None:
+        if self._fd is not None and not self.unsaved:
             os.close(self._fd)
             self._fd = None
 
@@ -200,13 +210,14 @@ class Conversation:
                 self.trouble = ""
                 self._tell(f"Everything is saved again, in {self.path}.")
 
-    def _is_elsewhere(self, fd: int) -> bool:
-        """Is our file deleted, or another one in its place, as some editors put it?"""
+    def _is_elsewhere(self, fd: int, moved: bool = False) -> bool:
+        """Is our file deleted, or another one in its place, as some editors put it? moved: also where it only has
+        another name."""
         mine = os.fstat(fd)
         try:
             there = os.stat(self.path)
         except FileNotFoundError:
-            return mine.st_nlink == 0  # or else it was only moved
+            return moved or mine.st_nlink == 0
         return (mine.st_dev, mine.st_ino) != (there.st_dev, there.st_ino)
 
     def _opened(self) -> int:
@@ -214,7 +225,7 @@ class Conversation:
         where somebody else has the one that is there now."""
         old = self._fd
         if self._made and self.path.exists():
-            fd = os.open(self.path, FLAGS)
+            fd = _file(self.path)
             if _lock(fd):
                 if old is not None:
                     os.close(old)
@@ -272,6 +283,15 @@ class Conversation:
             self._tell(f"{trouble[0].upper()}{trouble[1:]}: {self.folder}. {CURE}")
 
 
+def _file(path: Path, flags: int = FLAGS) -> int:
+    """Open a regular file; raises OSError for anything else, which would swallow what is written, or wait for ever."""
+    fd = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return fd
+
+
 def _lock(fd: int) -> bool:
     """Take the file for this process; the kernel gives it back, whatever becomes of us."""
     try:
@@ -317,21 +337,22 @@ def _is_message(record: dict[str, Any]) -> bool:
 
 
 def _is_number(number: object) -> bool:
-    return isinstance(number, int) and 0 <= number < 1 << 53
+    return type(number) is int and 0 <= number < 1 << 52  # of True nobody would think here
 
 
 def _is_usage(usage: object) -> bool:
-    return isinstance(usage, dict) and all(isinstance(each, int) for each in usage.values())
+    return isinstance(usage, dict) and all(map(_is_number, usage.values()))
 
 
 def _is_call(call: object) -> bool:
-    if not isinstance(call, dict) or not isinstance(call.get("id"), str):
+    if not isinstance(call, dict) or not isinstance(call.get("id"), str) or not call["id"]:
         return False
-    call.setdefault("type", "function")
+    call["type"] = "function"
     function = call.get("function")
     return (
         isinstance(function, dict)
         and isinstance(function.get("name"), str)
+        and function["name"] != ""
         and isinstance(function.get("arguments"), str)
         and object_of(function["arguments"]) is not None
     )
@@ -341,7 +362,8 @@ def _differ(calls: Sequence[Mapping[str, Any]]) -> bool:
     return len({call["id"] for call in calls}) == len(calls)
 
 
-def _is_words(message: Mapping[str, Any]) -> bool:
+def _is_words(message: dict[str, Any]) -> bool:
+    message.pop("n", None)  # it is one of the file's own messages that have numbers
     return message["role"] != "tool" and not message.get("tool_calls")
 
 

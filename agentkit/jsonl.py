@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 
 class Lines(NamedTuple):
@@ -16,12 +16,17 @@ class Lines(NamedTuple):
     broken: int
 
 
-def _no_number(name: str) -> None:
-    """NaN and Infinity, which Python reads but no other program does."""
+def _no_number(name: str) -> NoReturn:
+    """NaN and Infinity, which Python reads and writes but no other program takes."""
     raise ValueError(f"{name} is no JSON")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_no_number)
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if number - number == 0 else _no_number(text)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_number, parse_float=_finite)
 
 
 def parse(data: bytes) -> Lines:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from .archive import Archive
-from .command import Commands, Say, unescaped
+from .command import Commands, Say, is_command, unescaped
 from .conversation import Conversation, Said, read
 from .errors import CommandError
 from .events import Error, Event, Inbound, Notice
@@ -130,7 +130,9 @@ class Session:
         store.run = run
         store.state.channel, store.state.peer, store.state.model = inbound.channel, inbound.peer, self._model_of(self)
         if self.conversation.regain():
-            self._load(self.conversation.load())
+            self.reload()
+        if is_command(inbound.text):
+            self._save_rest()
         ending = self._commands.answer(inbound, run, self)
         if ending is None:
             ending = Say(unescaped(inbound.text))
@@ -140,7 +142,6 @@ class Session:
             run.publish(Error("bad_request", f"{locked(self.conversation)} /new begins another conversation."))
         else:
             self._answer(ending, inbound)
-        self._unsaved = [each for each in self._unsaved if _is_left(each)]
 
     def open(self, label: str, quietly: bool = False) -> None:
         """Go on with a conversation of the archive. Raises CommandError, and stays with the one that is open.
@@ -149,12 +150,14 @@ class Session:
         """
         if label == self.conversation.label:
             return
-        conversation = self.archive.new(label)
+        left = next((each for each in self._unsaved if each.label == label), None)
+        conversation = left or self.archive.new(label)
         try:
-            said = conversation.open()
+            said = conversation.load() if left else conversation.open()
         except OSError as error:
             raise CommandError(f"{label} cannot be read: {error.strerror}.") from None
         self.start(conversation)
+        self._unsaved = [each for each in self._unsaved if each is not conversation]
         self._load(said)
         if said.broken:
             lines = "1 line of it is" if said.broken == 1 else f"{said.broken} lines of it are"
@@ -187,6 +190,10 @@ class Session:
         left = [each for each in (self.conversation, *self._unsaved) if _is_left(each)]
         return [f"{each.label or 'the new conversation'}: {each.unsaved} lines, {each.trouble}" for each in left]
 
+    def _save_rest(self) -> None:
+        """Try again to save what could not be in the conversations that were left."""
+        self._unsaved = [each for each in self._unsaved if _is_left(each)]
+
     def _load(self, said: Said) -> None:
         self.store.load(said.seen, self.conversation, said.next)
         self.store.context.system = ""  # so that it is measured anew, see prepare
@@ -204,6 +211,7 @@ class Session:
                 run.publish(early.pop(0))
 
         store.run = run._replace(publish=early.append)
+        self._save_rest()
         store.settle(INTERRUPTED)
         store.append({"role": "user", "content": asked.text, **({"typed": asked.typed} if asked.typed else {})})
         if self._opening.follow and not self.conversation.trouble:
@@ -219,6 +227,8 @@ class Session:
 
 
 def locked(conversation: Conversation) -> str:
+    if not conversation.path.exists():
+        return f"{conversation.label} is not there any more: another process has renamed or deleted it."
     return f"{conversation.label} is open in another process, which alone may add to it."
 
 

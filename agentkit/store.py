@@ -145,10 +145,10 @@ class Store:
             if at < 0 or (at < len(messages) and messages[at]["role"] == "tool"):  # calls stay with their results
                 return False
             shortened = record["shortened"]
-            tail = [{**each, "content": shortened.get(str(each["n"]), each["content"])} for each in messages[at:]]
+            tail = [{**each, "content": shortened.get(str(each.get("n")), each["content"])} for each in messages[at:]]
             for each in tail:
                 each.pop("usage", None)  # it counted what is no more
-            messages[:] = [*record["head"], *tail]
+            messages[:] = mended([*record["head"], *tail])
             self._size = sum(map(_size, messages))
         self._unmatched = _waiting(messages)
         self._write(record)
@@ -254,7 +254,8 @@ def mended(messages: list[Message]) -> list[Message]:
         role, last = each["role"], found[-1]["role"] if found else "assistant"
         missing = {"user": "assistant", "assistant": "user"}.get(role)
         if missing and last != missing and not (role == "assistant" and last == "tool"):
-            found.append({"role": missing, "content": MISSING, "n": each.get("n", 0), "at": ""})
+            filled = {"role": missing, "content": MISSING, "at": ""}
+            found.append({**filled, "n": each["n"]} if "n" in each else filled)
         found.append(each)
     return found
 

@@ -5,26 +5,34 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agentkit import Node, Store, Turn, tool
 from agentkit.approval import Approvals
+from agentkit.archive import Archive
+from agentkit.calls import Call
 from agentkit.client import Client
+from agentkit.command import Commands
 from agentkit.compact import MARK, OPENING, REQUEST, Compact
 from agentkit.conversation import Conversation
 from agentkit.demo import reply as demo_reply
 from agentkit.errors import Cancelled, LLMError
-from agentkit.events import Compacted, Done, Error, Interrupted
+from agentkit.events import Compacted, Done, Error, Interrupted, Notice, Text
+from agentkit.history import commands
 from agentkit.llm import LLMCall
-from agentkit.store import Context, mended
+from agentkit.names import slug
+from agentkit.session import Opening, Session
+from agentkit.store import Context, State, mended
 from agentkit.summary import SYSTEM
 from agentkit.toolbox import Scope
 from agentkit.usetool import Toolbox
-from agentkit.wire import Reply
+from agentkit.wire import Reply, assistant
 
 from .chats import COUNT, WINDOW, Chat, Journal, Model, run_turn, valid
 from .loopback import Loopback, Request, Response, call_stream, json_error, text_stream
+from .scripted import Scripted, say, session
 
 # -- when
 
@@ -350,6 +358,11 @@ def test_any_conversation_stays_valid_gets_shorter_and_is_the_same_after_a_resta
     compact = Compact(model, always=dice.random() < 0.3)
     for _ in range(120):
         kind, size = dice.random(), int(dice.paretovariate(0.6) * 20) % 9_000
+        last_role = chat.messages[-1]["role"] if chat.messages else "assistant"
+        if kind < 0.4 and last_role != "assistant":
+            chat.store.append({"role": "assistant", "content": "Well."})
+        elif kind >= 0.4 and last_role == "assistant":
+            chat.asks("And?")
         if kind < 0.4:
             chat.asks(f"{chat.store.tokens} " + "u" * size)
         elif kind < 0.6:
@@ -456,3 +469,317 @@ def test_an_interrupted_turn_that_was_compacted_tells_what_it_said() -> None:
     ask = Model("They talked.", Cancelled())
     assert run_turn(chat, ask) == Interrupted("")
     assert len(ask.asked) == 2 and chat.contents[-1] == "[interrupted]"
+
+
+# -- what the server says of it
+
+
+class Strict(Scripted):
+    """A model with a window of its own. letter: tokens of a character that is not ASCII; counts: it says how many
+    tokens it has read; large: it refuses summaries of more characters than that."""
+
+    def __init__(self, window: int, letter: float = 1.0, counts: bool = True, large: int = 1 << 30) -> None:
+        super().__init__(self._answer)
+        self.window, self.letter, self.counts, self.large = window, letter, counts, large
+        self.refused: list[str] = []  # the last message of each request that was too long
+        self.sent: list[int] = []  # the characters of each request
+
+    def _answer(self, context: Context) -> Reply:
+        text = context.system + json.dumps(context.tools) + "".join(each["content"] for each in context.messages)
+        letters = sum(character > "\x7f" for character in text)
+        tokens = round((len(text) - letters) / 4 + letters * self.letter)
+        self.sent.append(len(text))
+        summary = context.system == SYSTEM
+        if tokens > self.window or (summary and len(text) > self.large):
+            self.refused.append(context.messages[-1]["content"])
+            raise LLMError("overflow", "The conversation is too long for the model.")
+        usage = {"prompt_tokens": tokens, "completion_tokens": 9, "total_tokens": tokens + 9} if self.counts else None
+        return Reply("They talked." if summary else "Well. " * 20, usage=usage)
+
+    def post(self, store: Store, inputs: Any, result: Reply) -> Reply:
+        usage = result.usage or {}
+        if usage:
+            store.measured(usage["prompt_tokens"])
+        store.append({**assistant(result), "model": "m", **({"usage": usage} if usage else {})})
+        store.state.spend(usage)
+        return result
+
+
+def talk_on(talk: Session, text: str, turns: int) -> None:
+    for number in range(turns):
+        ending = say(talk, f"{number} {text}")[-1]
+        assert isinstance(ending, Done), ending
+
+
+@pytest.mark.parametrize("real", [4_096, 8_000])
+@pytest.mark.parametrize("size", [400, 4_000])
+@pytest.mark.parametrize("counts", [True, False])
+def test_a_window_that_is_much_smaller_than_was_said_is_found_out_once(real: int, size: int, counts: bool) -> None:
+    refused = []
+
+    def script(request: Request, index: int) -> Response:
+        tokens = len(request.body) // 4
+        if tokens > real:
+            refused.append(index)
+            return json_error(400, f"maximum context length is {real} tokens", code="context_length_exceeded")
+        usage = {"prompt_tokens": tokens, "completion_tokens": 9, "total_tokens": tokens + 9} if counts else None
+        return text_stream("They talked." if SYSTEM in request.said else "Well. " * 20, usage=usage)
+
+    with Loopback(script) as server:
+        chat, ask = Chat(128_000), LLMCall(Client(server.url, direct=True))
+        for number in range(3 * 4 * real // size):
+            assert isinstance(run_turn(chat.asks(f"{number} " + "w" * size), ask), Done)
+    assert len(refused) == 1 and len(chat.compactions()) > 1 and not chat.warnings
+
+
+@pytest.mark.parametrize("real", [4_096, 8_000])
+@pytest.mark.parametrize("size", [200, 1_500, 30_000])
+def test_it_is_found_out_within_a_long_turn_too(real: int, size: int) -> None:
+    @tool(read_only=True)
+    def look(at: int) -> str:
+        """Look."""
+        return "r" * size
+
+    refused = []
+
+    def script(request: Request, index: int) -> Response:
+        if len(request.body) // 4 > real:
+            refused.append(index)
+            return json_error(400, f"maximum context length is {real} tokens", code="context_length_exceeded")
+        if SYSTEM in request.said:
+            return text_stream("They look.")
+        return call_stream(("look", {"at": index})) if index < 45 else text_stream("Done.")
+
+    with Loopback(script) as server:
+        chat = Chat(128_000).asks("look around")
+        assert isinstance(run_turn(chat, LLMCall(Client(server.url, direct=True)), look=look), Done)
+    assert len(refused) <= 3 and valid(chat.messages)
+
+
+@pytest.mark.parametrize("window", [2_000, 8_000])
+@pytest.mark.parametrize("size", [20, 100, 300])
+def test_a_script_of_one_token_a_character_is_measured_after_a_reload_too(
+    tmp_path: Path, window: int, size: int
+) -> None:
+    model = Strict(window)
+    for _ in range(6):
+        talk = session(tmp_path, model, window=window, opening=Opening("talk"))
+        talk_on(talk, "中" * size, window // (size + 60) // 2 + 2)
+        talk.close()
+    assert model.refused == []
+
+
+@pytest.mark.parametrize("window", [2_000, 8_000])
+@pytest.mark.parametrize("said", [128_000, 0])
+def test_a_server_that_counts_nothing_is_followed_after_a_reload_too(tmp_path: Path, window: int, said: int) -> None:
+    model = Strict(window, counts=False)
+    for number in range(4):
+        talk = session(tmp_path, model, window=said or window, opening=Opening("talk"))
+        talk_on(talk, "中" * 100, window // 160 // 2 + 2)
+        talk.close()
+        assert len(model.refused) <= 2 * (number + 1)
+
+
+@pytest.mark.parametrize("real", [4_096, 8_000])
+def test_a_conversation_with_a_larger_model_goes_on_with_a_small_one(tmp_path: Path, real: int) -> None:
+    talk = session(tmp_path, Strict(128_000), window=128_000, opening=Opening("talk"))
+    talk_on(talk, "w" * 1_600, real * 5 // 430)
+    talk.close()
+    model = Strict(real)
+    talk = session(tmp_path, model, window=128_000, opening=Opening("talk"))
+    talk_on(talk, "and?", 3)
+    assert len(model.refused) <= 4
+
+
+@pytest.mark.parametrize(("large", "refused"), [(10_000, 1), (6_000, 2)])
+def test_a_summary_that_is_too_long_to_be_asked_for_is_asked_for_in_smaller_pieces(large: int, refused: int) -> None:
+    chat, model = Chat().talks(7_000, turns=70), Strict(WINDOW, large=large)
+    assert Compact(model).run(chat.store) > 0
+    assert len(model.refused) == refused and chat.contents[0] == f"{OPENING}\n\nThey talked." and not chat.warnings
+    accepted = [size for size in model.sent if size <= large]
+    assert len(accepted) == len(model.sent) - refused >= 2
+
+
+def test_a_summary_that_is_always_too_long_is_given_up_soon() -> None:
+    chat, model = Chat().talks(7_000, turns=70), Strict(WINDOW, large=0)
+    Compact(model).run(chat.store)
+    assert len(model.sent) == 3 and not chat.compactions()
+    assert "could not be summarised" in chat.warnings[0] and "too long for the model" in chat.warnings[0]
+
+
+# -- a summary that cannot be had
+
+
+@pytest.mark.parametrize("answer", [json_error(500, "it is broken"), text_stream(""), call_stream(("look", {"at": 1}))])
+def test_a_summary_that_fails_is_not_asked_for_before_each_call_of_a_turn(answer: Response) -> None:
+    @tool(read_only=True)
+    def look(at: int) -> str:
+        """Look."""
+        return "r" * 3_000
+
+    def script(request: Request, index: int) -> Response:
+        if SYSTEM in request.said:
+            return answer
+        calls = sum(SYSTEM not in each.said for each in server.requests)
+        return call_stream(("look", {"at": index})) if calls <= 40 else text_stream("Done.")
+
+    with Loopback(script) as server:
+        chat = Chat()
+        for number in range(30):
+            chat.says(f"message {number} " + "b" * 600, f"answer {number}")
+        chat.asks("look around")
+        assert isinstance(run_turn(chat, LLMCall(Client(server.url, direct=True)), look=look), Done)
+        asked = [SYSTEM in each.said for each in server.requests]
+    assert asked.count(False) == 41 and 1 <= asked.count(True) <= 4
+    assert 1 <= len([text for text in chat.warnings if "could not be summarised" in text]) <= asked.count(True)
+    assert valid(chat.messages)
+
+
+@pytest.mark.parametrize("category", ["auth", "server_error", "overflow", "network"])
+def test_the_user_hears_why_a_summary_that_was_asked_for_has_failed(tmp_path: Path, category: str) -> None:
+    def rule(context: Context) -> Reply:
+        if context.tools:
+            return Reply("Well. " * 100)
+        raise LLMError(category, "It is as it is.")
+
+    talk = session(tmp_path, Scripted(rule), opening=Opening("talk"))
+    talk_on(talk, "plum " * 100, 6)
+    before = talk.conversation.path.read_bytes()
+    ending = say(talk, "/compact")[-1]
+    assert isinstance(ending, Error) and (ending.category, ending.message) == (category, "It is as it is.")
+    assert talk.conversation.path.read_bytes() == before
+    talk_on(talk, "and?", 1)
+
+
+@pytest.mark.parametrize(
+    "reply", [Reply(""), Reply(" \n"), Reply("I look first.", calls=(Call("c1", "look", "{}"),)), Reply("", "I think.")]
+)
+def test_what_is_no_summary_is_not_taken_for_one(tmp_path: Path, reply: Reply) -> None:
+    model = Scripted(lambda context: Reply("Well. " * 100) if context.tools else reply)
+    talk = session(tmp_path, model, opening=Opening("talk"))
+    talk_on(talk, "plum " * 100, 6)
+    before = list(talk.store.context.messages)
+    ending = say(talk, "/compact")[-1]
+    assert isinstance(ending, Error) and "no summary" in ending.message
+    assert talk.store.context.messages == before
+
+
+@pytest.mark.parametrize("finish", ["length", "stop"])
+def test_a_summary_is_asked_for_without_tools_and_what_is_said_of_its_reply_is_not_told(finish: str) -> None:
+    extra = {"tool_choice": "auto", "parallel_tool_calls": False, "temperature": 0.5}
+
+    def script(request: Request, index: int) -> Response:
+        if SYSTEM in request.said:
+            return text_stream("They talked." if finish == "length" else "", finish=finish)
+        return text_stream("Fine.")
+
+    @tool(read_only=True)
+    def look(at: int) -> str:
+        """Look."""
+        return ""
+
+    with Loopback(script) as server:
+        chat = Chat().talks(7_000).asks("and?")
+        assert isinstance(run_turn(chat, LLMCall(Client(server.url, direct=True), extra), look=look), Done)
+        summary, turn = server.requests[0].json, server.requests[-1].json
+    assert summary["temperature"] == 0.5 and not {"tools", "tool_choice", "parallel_tool_calls"} & set(summary)
+    assert (turn["tool_choice"], turn["parallel_tool_calls"]) == ("auto", False)
+    told = [each.text for each in chat.events if isinstance(each, Notice)]
+    assert not [text for text in told if "breaks off" in text or "reply was empty" in text]
+    assert [each.text for each in chat.events if isinstance(each, Text)] == ["Fine."]
+
+
+@pytest.mark.parametrize("turns", [1, 6])
+def test_that_nothing_more_can_be_left_out_is_said_once(turns: int) -> None:
+    chat, model = Chat(system="p" * 27_000), Model("Well.")
+    for number in range(turns):
+        assert isinstance(run_turn(chat.asks(f"message {number}"), model), Done)
+    assert len(chat.warnings) == 1 and "/prompt" in chat.warnings[0]
+
+
+# -- what is counted
+
+
+@pytest.mark.parametrize("calls", [1, 2, 7])
+def test_what_was_thought_counts_once_whatever_number_of_calls_it_led_to(calls: int) -> None:
+    def tokens(thinking: str) -> int:
+        store = Store()
+        asked = tuple(Call(f"c{at}", "look", "{}") for at in range(calls))
+        reply = Reply("", thinking, asked, thinking_field="reasoning")
+        store.append({"role": "user", "content": "go"})
+        store.append(assistant(reply))
+        return store.tokens
+
+    assert tokens("t" * 4_000) - tokens("") == 1_000
+
+
+def test_what_was_thought_before_an_answer_is_not_sent_and_does_not_count() -> None:
+    store = Store()
+    store.append(assistant(Reply("Yes.", "t" * 4_000, thinking_field="reasoning")))
+    assert store.tokens < 10
+
+
+def prompted(folder: Path, model: Strict, label: str) -> Session:
+    """A session that goes on, with a prompt."""
+    toolbox = Toolbox({}, Approvals("trust"), Scope((folder,)))
+
+    def prepare(session: Session) -> Turn:
+        session.store.context.system = "Be brief. " * 100
+        return Turn(model, toolbox, compact=Compact(model))
+
+    store = Store(state=State("key", "assistant", "m", "cli", "ann", 100_000))
+    table = Commands(commands(toolbox.scope, lambda: model))
+    return Session(store, Archive(folder / "sessions"), lambda session: "m", prepare, table, Opening(label))
+
+
+@pytest.mark.parametrize("letter", ["w", "中"])
+@pytest.mark.parametrize("compacted", [False, True])
+def test_after_a_reload_it_is_as_much_as_before(tmp_path: Path, letter: str, compacted: bool) -> None:
+    model = Strict(100_000)
+    talk = prompted(tmp_path, model, "talk")
+    talk_on(talk, letter * 400, 12)
+    if compacted:
+        assert isinstance(say(talk, "/compact")[-1], Done)
+        talk_on(talk, letter * 400, 2)
+    before = talk.view.tokens
+    assert before == talk.store.tokens
+    talk.close()
+    again = prompted(tmp_path, model, "talk")
+    assert isinstance(say(again, "/history")[-1], Done)
+    assert again.view.tokens == pytest.approx(before, rel=0.05)
+    again.prepare()
+    assert again.view.tokens == again.store.tokens == pytest.approx(before, rel=0.05)
+
+
+@pytest.mark.parametrize("letter", ["w", "中"])
+def test_a_compaction_first_thing_after_a_reload_counts_as_one_before_it(tmp_path: Path, letter: str) -> None:
+    model, counted = Strict(100_000), []
+    for label in ("at once", "after a reload"):
+        talk = prompted(tmp_path, model, slug(label))
+        talk_on(talk, letter * 400, 12)
+        if label != "at once":
+            talk.close()
+            talk = prompted(tmp_path, model, slug(label))
+        events = say(talk, "/compact")
+        assert isinstance(events[-1], Done)
+        (event,) = [each for each in events if isinstance(each, Compacted)]
+        assert event.after == talk.store.tokens == talk.view.tokens < event.before
+        counted.append((event.before, event.after))
+        talk.close()
+    assert counted[1] == pytest.approx(counted[0], rel=0.05)
+
+
+def test_what_was_counted_before_a_compaction_is_not_used_after_it(tmp_path: Path) -> None:
+    model = Strict(100_000)
+    talk = prompted(tmp_path, model, "talk")
+    talk_on(talk, "w" * 4_000, 12)
+    full = talk.view.tokens
+    assert isinstance(say(talk, "/compact")[-1], Done)
+    left = talk.view.tokens
+    assert left < full / 3 and [each.tokens < full / 3 for each in talk.archive.entries()] == [True]
+    talk.close()
+    again = prompted(tmp_path, model, "talk")
+    assert isinstance(say(again, "/history")[-1], Done)
+    assert again.view.tokens < full / 3
+    again.prepare()
+    assert again.view.tokens == pytest.approx(left, rel=0.1)

@@ -87,7 +87,8 @@ class Agents:
 
     def model(self, session: Session) -> str:
         """The model that is to answer in a session: the user's choice, or the agent's, or the one of the settings."""
-        agent = self.workspace.agents().get(session.store.state.agent)
+        id = session.store.state.agent
+        agent = self.workspace.agents().get(id) or self._known.get(id)
         return session.model or (agent.model if agent else "") or self.settings().llm_model
 
     def turn(self, session: Session, ask: Node) -> Turn:

@@ -84,6 +84,7 @@ class App:
         self._lanes = Lanes(settings.max_turns)
         self._lock = threading.Lock()  # serialises the making of sessions
         self._sessions: dict[str, Session] = {}
+        self._asked: dict[tuple[str, str], str] = {}  # by channel and person: the session of their last message
         self._demo: Demo | None = None
         self._client: Client | None = None
 
@@ -169,6 +170,7 @@ class App:
         if self.commands.is_now(inbound.text) or self.commands.reroutes(inbound.text):
             publish(self._at_once(session, inbound, publish))
             return
+        self._asked[inbound.channel, inbound.peer] = session.key
 
         def work(cancel: Cancel) -> None:
             run = Run(publish, lambda ask: self._ask(ask, session.key, inbound, publish, cancel), cancel)
@@ -192,17 +194,19 @@ class App:
             ending = self.commands.answer(inbound, Run(publish, _nobody, Cancel()), session)
             if self.commands.reroutes(inbound.text):
                 self._session_of(inbound).begin(inbound, publish)  # so that a frontend can show it
+            assert isinstance(ending, (Done, Error)), "a command that runs at once has an answer of its own"
+            return ending
         except CommandError as error:
             return Error("bad_request", str(error))
-        except Exception as error:  # it runs in a channel's thread, which has to go on
+        except (Exception, SystemExit) as error:  # it runs in a channel's thread, which has to go on
             log.exception("a command failed")
             return _failed(error)
-        assert isinstance(ending, (Done, Error))  # such a command has an answer of its own
-        return ending
 
     def interrupt(self, inbound: Inbound) -> bool:
         """Stop the turn that runs in this sender's session, as /stop does; was there one?"""
-        return self._lanes.get(self._session_of(inbound).key).interrupt()
+        # Who answers may have changed since: what runs is where the last message went.
+        keys = (self._session_of(inbound).key, self._asked.get((inbound.channel, inbound.peer), ""))
+        return any(key and self._lanes.get(key).interrupt() for key in keys)
 
     def view(self, inbound: Inbound) -> View:
         """How this sender's session stands."""
@@ -266,7 +270,7 @@ class App:
         return self.approvals.ask(ask, who, publish, cancel, channel.ask_limit)
 
     def _stop(self, order: Order) -> str:
-        if not self._lanes.get(order.session.key).interrupt():
+        if not self.interrupt(order.inbound):
             raise CommandError("Nothing is running.")
         return "Interrupted."
 

@@ -95,9 +95,10 @@ class Compact(Flow):
             except LLMError as error:
                 if self.always:
                     raise
+                if not state.unsummarised:
+                    text = f"The older part of the conversation could not be summarised, and is kept. {error.message}"
+                    store.run.publish(Notice(text, "warn"))
                 state.unsummarised = draft.tokens
-                text = f"The older part of the conversation could not be summarised, and is kept. {error.message}"
-                store.run.publish(Notice(text, "warn"))
                 break
             state.unsummarised = 0
             attempt = draft.with_summary(start, text)

@@ -14,7 +14,7 @@ from .compact import Compact
 from .conversation import Conversation
 from .errors import CommandError, ToolError
 from .events import Ask
-from .files import open_in
+from .files import open_in, real_path
 from .names import slug
 from .node import Node
 from .session import Session, locked
@@ -117,11 +117,12 @@ def _export(scope: Scope, order: Order) -> str:
     messages = _said(order.session)
     label = order.session.conversation.label or "conversation"
     path = order.rest or f"{label}.md"
-    name = PurePath(path).name.casefold()
-    if not name.endswith(".md") or name in STEERING_FILES | {each.casefold() for each in BOOTSTRAP}:
-        raise CommandError(f"{path} cannot be written: it is a conversation, which goes into NAME.md.")
     closed = (*scope.closed, *scope.unwritable)
     try:
+        for each in (path, real_path(path, scope.roots)):  # a link may lead to another name
+            name = PurePath(each).name.casefold()
+            if not name.endswith(".md") or name in STEERING_FILES | set(map(str.casefold, BOOTSTRAP)):
+                raise CommandError(f"{path} cannot be written: it is a conversation, which goes into NAME.md.")
         with open(open_in(path, scope.roots, os.O_WRONLY | os.O_CREAT | os.O_EXCL, closed=closed), "wb") as file:
             file.write(_markdown(label, messages).encode("utf-8", "replace"))
     except FileExistsError:

@@ -122,26 +122,26 @@ class Session:
     def take(self, inbound: Inbound, run: Run) -> None:
         """A command is run, anything else is a turn; one event ends it either way."""
         store = self.store
+        early: list[Event] = []  # what is said before the turn has begun: it comes behind its beginning
         try:
-            self.begin(inbound, run.publish)
+            self.begin(inbound, early.append)
+            store.run = run
+            state = store.state
+            state.channel, state.peer, state.model = inbound.channel, inbound.peer, self._model_of(self)
+            if self.conversation.regain():
+                self.reload()
+            if is_command(inbound.text):
+                self._save_rest()
+            ending = self._commands.answer(inbound, run, self) or Say(unescaped(inbound.text))
+            if isinstance(ending, Say) and self.conversation.locked:
+                raise CommandError(f"{locked(self.conversation)} /new begins another conversation.")
         except CommandError as error:
-            run.publish(Error("bad_request", str(error)))
-            return
-        store.run = run
-        store.state.channel, store.state.peer, store.state.model = inbound.channel, inbound.peer, self._model_of(self)
-        if self.conversation.regain():
-            self.reload()
-        if is_command(inbound.text):
-            self._save_rest()
-        ending = self._commands.answer(inbound, run, self)
-        if ending is None:
-            ending = Say(unescaped(inbound.text))
-        if not isinstance(ending, Say):
-            run.publish(ending)
-        elif self.conversation.locked:
-            run.publish(Error("bad_request", f"{locked(self.conversation)} /new begins another conversation."))
+            ending = Error("bad_request", str(error))
+        if isinstance(ending, Say):
+            self._answer(ending, inbound, early)
         else:
-            self._answer(ending, inbound)
+            for event in (*early, ending):
+                run.publish(event)
 
     def open(self, label: str, quietly: bool = False) -> None:
         """Go on with a conversation of the archive. Raises CommandError, and stays with the one that is open.
@@ -199,13 +199,11 @@ class Session:
         self.store.context.system = ""  # so that it is measured anew, see prepare
         self._tokens = said.tokens
 
-    def _answer(self, asked: Say, inbound: Inbound) -> None:
+    def _answer(self, asked: Say, inbound: Inbound, early: list[Event]) -> None:
         """Have the model answer; what was said is saved first, and with it the workspace is made."""
         store, run = self.store, self.store.run
-        early: list[Event] = []
 
         def publish(event: Event) -> None:
-            """What was said before the turn began comes behind its beginning."""
             run.publish(event)
             while early:
                 run.publish(early.pop(0))
@@ -220,7 +218,8 @@ class Session:
             turn = self.prepare()
         except CommandError as error:
             store.settle("[no answer: bad_request]")
-            run.publish(Error("bad_request", str(error)))
+            for event in (*early, Error("bad_request", str(error))):
+                run.publish(event)
         else:
             store.run = run._replace(publish=publish)
             turn.run(store)

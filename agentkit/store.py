@@ -275,4 +275,5 @@ def _size(message: Message) -> int:
     size = len(message.get("content") or "") + FRAME
     for call in message.get("tool_calls") or ():
         size += len(call["function"]["name"]) + len(call["function"]["arguments"]) + 2 * FRAME
-    return size + (len(message.get("thinking", "")) if message.get("tool_calls") else 0)
+    is_sent = message.get("tool_calls") and message.get("thinking_field")
+    return size + (len(message.get("thinking", "")) if is_sent else 0)

@@ -580,15 +580,15 @@ def test_a_server_that_counts_nothing_is_followed_after_a_reload_too(tmp_path: P
         assert len(model.refused) <= 2 * (number + 1)
 
 
-@pytest.mark.parametrize("real", [4_096, 8_000])
-def test_a_conversation_with_a_larger_model_goes_on_with_a_small_one(tmp_path: Path, real: int) -> None:
+@pytest.mark.parametrize(("real", "times"), [(4_096, 5), (8_000, 5), (4_096, 15), (8_000, 12)])
+def test_a_conversation_with_a_larger_model_goes_on_with_a_small_one(tmp_path: Path, real: int, times: int) -> None:
     talk = session(tmp_path, Strict(128_000), window=128_000, opening=Opening("talk"))
-    talk_on(talk, "w" * 1_600, real * 5 // 430)
+    talk_on(talk, "w" * 1_600, real * times // 430)
     talk.close()
     model = Strict(real)
     talk = session(tmp_path, model, window=128_000, opening=Opening("talk"))
     talk_on(talk, "and?", 3)
-    assert len(model.refused) <= 4
+    assert len(model.refused) <= (4 if times == 5 else 8)
 
 
 @pytest.mark.parametrize(("large", "refused"), [(10_000, 1), (6_000, 2)])
@@ -603,7 +603,7 @@ def test_a_summary_that_is_too_long_to_be_asked_for_is_asked_for_in_smaller_piec
 def test_a_summary_that_is_always_too_long_is_given_up_soon() -> None:
     chat, model = Chat().talks(7_000, turns=70), Strict(WINDOW, large=0)
     Compact(model).run(chat.store)
-    assert len(model.sent) == 3 and not chat.compactions()
+    assert len(model.sent) == 6 and not chat.compactions()
     assert "could not be summarised" in chat.warnings[0] and "too long for the model" in chat.warnings[0]
 
 

@@ -892,6 +892,21 @@ def test_a_conversation_that_its_holder_renamed_or_deleted_is_not_brought_back(t
         assert not (folder / "sessions" / "held.jsonl").exists()
 
 
+def test_what_is_told_of_a_damaged_file_comes_behind_the_turns_beginning(tmp_path: Path) -> None:
+    (tmp_path / "sessions").mkdir()
+    (tmp_path / "sessions" / "x.jsonl").write_text('{"broken')
+    events = say(session(tmp_path, Scripted(), opening=Opening("x")), "hello")
+    assert [type(each).__name__ for each in events] == ["TurnStarted", "Notice", "Done"]
+
+
+def test_an_export_through_a_link_is_judged_by_where_it_leads(tmp_path: Path) -> None:
+    (tmp_path / "link.md").symlink_to("AGENTS.md")
+    talk = session(tmp_path, Scripted())
+    say(talk, "hello")
+    assert isinstance(say(talk, "/export link.md")[-1], Error)
+    assert not (tmp_path / "AGENTS.md").exists()
+
+
 @pytest.mark.parametrize("number", [2**53 - 1, 2**53, -1, True, 10**400])
 def test_a_number_that_no_message_has_is_no_message(number: int) -> None:
     line = json.dumps({"role": "user", "content": "x", "n": number}).encode() if number != 10**400 else b'{"n": 1e999}'

@@ -60,10 +60,11 @@ def test_a_tool_that_asks_waits_for_a_key(tmp_path: Path, key: str, made: bool) 
 
 def press_until(screen: FullScreen, key: str, pattern: str) -> None:
     """A key counts only some time after the question came: press it until it does."""
+    screen.shows("Esc no")
     for _ in range(100):
         screen.send(key)
         try:
-            screen.gone("wants to run", timeout=0.1)
+            screen.gone("Esc no", timeout=0.1)
             break
         except AssertionError:
             pass

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 from unicodedata import normalize
 
 from . import atomic
-from .conversation import KEPT, SUFFIX, Conversation, read
+from .conversation import KEPT, SUFFIX, Conversation
 from .errors import CommandError
 from .names import slug
+from .past import read
 
 CURRENT = "current"  # the file that names the open conversation
 META = "meta.json"  # the file that says who was here last

@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 from .archive import Archive
 from .command import Commands, Say, is_command, unescaped
-from .conversation import Conversation, Said, read
+from .conversation import Conversation
 from .errors import CommandError
 from .events import Error, Event, Inbound, Notice
 from .node import Run
+from .past import Said, read
 from .store import INTERRUPTED, Store
 from .turn import Turn
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from agentkit.conversation import Conversation, read
+from agentkit.conversation import Conversation
+from agentkit.past import read
 from agentkit.store import Message, Store
 
 

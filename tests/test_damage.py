@@ -18,10 +18,11 @@ import pytest
 
 from agentkit.archive import Archive
 from agentkit.compact import Compact
-from agentkit.conversation import Conversation, Said, read
+from agentkit.conversation import Conversation
 from agentkit.errors import CommandError
 from agentkit.events import ENDINGS, Done, Error, Event, Notice
 from agentkit.jsonl import line as line_of
+from agentkit.past import Said, read
 from agentkit.session import Opening, Session
 from agentkit.store import Message, Store
 from agentkit.wire import encode, request

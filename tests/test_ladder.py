@@ -13,9 +13,9 @@ LADDER = """
  1  cancel events printable dotenv values names frontmatter atomic jsonl
  2  files watch agentfiles channel node calls thinking demo/ diagnosis/ lanes log exchange adapter
  3  command settings store workspace toolbox
- 4  wire approval prompt tools/ conversation fit
- 5  client usetool archive summary
- 6  llm compact
+ 4  wire approval prompt tools/ past fit
+ 5  client usetool conversation summary
+ 6  llm compact archive
  7  turn
  8  session
  9  history agents memory skills status

@@ -201,7 +201,7 @@ class Draft:
         """A draft with the summary in place of all before `start`."""
         other = copy.copy(self)
         other.start = other._told = start
-        message: Message = {"role": "user", "content": f"{OPENING}\n\n{text}", "summary": True}
+        message: Message = {"role": "user", "content": f"{OPENING}\n\n{text}", "summary": True, "at": ""}
         other._head = [message]
         if self._messages[start]["role"] == "user":
             # Strict chat templates refuse two messages of the user in a row.

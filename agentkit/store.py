@@ -26,7 +26,8 @@ INTERRUPTED = "[interrupted]"
 MISSING = "[missing]"
 
 CHARACTERS = 4  # that a token has, where no server has said better
-FRAME = 16  # characters that the protocol adds to a message
+FRAME = 32  # characters that the protocol adds to a message; twice that to a call
+STAMP = 28  # characters of the time that goes with a message of the user
 SCALES = (0.25, 6.0)  # between these a server's count of tokens is believed
 
 
@@ -272,7 +273,7 @@ def _waiting(messages: list[Message]) -> list[str]:
 
 def _size(message: Message) -> int:
     """Characters of a message as it is sent, nearly."""
-    size = len(message.get("content") or "") + FRAME
+    size = len(message.get("content") or "") + FRAME + (STAMP if message["role"] == "user" and message.get("at") else 0)
     for call in message.get("tool_calls") or ():
         size += len(call["function"]["name"]) + len(call["function"]["arguments"]) + 2 * FRAME
     is_sent = message.get("tool_calls") and message.get("thinking_field")

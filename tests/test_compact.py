@@ -630,7 +630,7 @@ def test_a_summary_that_fails_is_not_asked_for_before_each_call_of_a_turn(answer
         chat.asks("look around")
         assert isinstance(run_turn(chat, LLMCall(Client(server.url, direct=True)), look=look), Done)
         asked = [SYSTEM in each.said for each in server.requests]
-    assert asked.count(False) == 41 and 1 <= asked.count(True) <= 4
+    assert asked.count(False) == 41 and 1 <= asked.count(True) <= 6
     assert 1 <= len([text for text in chat.warnings if "could not be summarised" in text]) <= asked.count(True)
     assert valid(chat.messages)
 

@@ -576,3 +576,13 @@ def test_the_schemas_are_short() -> None:
     assert len(json.dumps([each.schema for each in tools])) <= 2000
     assert [each.name for each in tools if each.read_only] == ["read_file", "list_dir", "glob", "grep"]
     assert [each.name for each in tools if each.asks] == ["write_file", "edit_file"]
+
+
+def test_a_file_that_is_looked_for_elsewhere_is_found_in_the_working_directory(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("plum")
+    (tmp_path / "deep").mkdir()
+    for path in ("deep/notes.txt", "nowhere/at/all/notes.txt"):
+        with pytest.raises(ToolError, match=r"there is no .*; in the working directory there is notes\.txt$"):
+            read_file(path, scope=Scope((tmp_path,)))
+    with pytest.raises(ToolError, match=r"in its folder there are: notes\.txt"):
+        read_file("note.txt", scope=Scope((tmp_path,)))

@@ -255,7 +255,19 @@ def _reading(path: str, fence: Fence) -> Iterator[None]:
         try:
             yield
         except FileNotFoundError:
-            raise ToolError(f"there is no {path}{_beside(path, fence)}") from None
+            raise ToolError(f"there is no {path}{_here(path, fence) or _beside(path, fence)}") from None
+
+
+def _here(path: str, fence: Fence) -> str:
+    """A file of that name in the working directory, where models look last."""
+    folder, name = os.path.split(path.rstrip("/"))
+    if not folder:
+        return ""
+    try:
+        os.close(fence.open(name, os.O_RDONLY)[0])
+    except (OSError, ToolError):
+        return ""
+    return f"; in the working directory there is {one_line(name)}"
 
 
 def _beside(path: str, fence: Fence) -> str:

@@ -141,6 +141,7 @@ class _Command:
         self.scope, self.output = scope, _Output()
         self.ended = False  # the shell has
         self.closed = False  # the output is: nobody holds it any more
+        self.dying: set[int] = set()  # what got a KILL: a busy machine may take its time
         self.reading, writing = _pipe(ends)
         self.woken, self.wake = _pipe(ends)
         self.selector = ends.enter_context(selectors.DefaultSelector())
@@ -214,6 +215,7 @@ class _Command:
         self._signal_strays(signal.SIGTERM)
         self._read(monotonic() + KILL_AFTER, gone)
         if not gone():
+            self.dying.update(in_session(self.process.pid))
             self._signal(signal.SIGKILL)
             self._signal_strays(signal.SIGKILL)
             self._read(monotonic() + LAST_WORDS, gone)
@@ -235,10 +237,11 @@ class _Command:
         if not self.closed:
             running |= holding(self.reading.fileno())
             _drain(self.reading, self.scope)
+        running = {pid: line for pid, line in running.items() if pid not in self.dying}
         notes = [f"still running: pid {pid}: {line}" for pid, line in sorted(running.items())]
         if len(notes) > NAMED:
             notes[NAMED:] = [f"still running: {len(notes) - NAMED} more"]
-        if not running and not self.closed:
+        if not running and not self.closed and not self.dying:
             notes.append("still running: a process that cannot be named; it holds the output")
         return notes
 

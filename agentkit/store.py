@@ -169,9 +169,9 @@ class Store:
             self.journal.sync()
 
     def spent(self, usage: Mapping[str, int]) -> None:
-        """Tokens were used beside the conversation, for its sake."""
+        """Tokens were used beside the conversation, for its sake; a record of them alone makes none."""
         self.state.spend(usage)
-        if usage:
+        if usage and self.context.messages:
             self._write({"type": "spent", "model": self.state.model, "usage": dict(usage)})
 
     # -- how much it is

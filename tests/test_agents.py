@@ -410,3 +410,13 @@ def test_without_an_assistant_the_first_agent_answers(talk: Talk) -> None:
         talk.write(f"workspace/.agents/{name}/AGENT.md", f"You are {name}.")
     talk.begin().say("hi")
     assert talk.prompt.startswith("You are ann.")
+
+
+def test_remembering_alone_makes_no_conversation(talk: Talk) -> None:
+    counted = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+    with Loopback([text_stream("About the ship.", usage=counted)]) as server:
+        talk.server = server
+        listener = talk.begin()
+        listener.answer("/remember ship The ship is called Plum.")
+    assert listener.answer("/list") == "There is no conversation yet."
+    assert not [*talk.folder.glob("workspace/sessions/*/*.jsonl")]

@@ -212,6 +212,13 @@ class App:
         """How this sender's session stands."""
         return self._session_of(inbound).view
 
+    def complete(self, inbound: Inbound, text: str) -> tuple[str, list[str]]:
+        """The beginning of a command or skill of this sender's agent, as Commands.complete has it."""
+        try:
+            return self.commands.complete(text, self._session_of(inbound))
+        except CommandError:  # the agent is gone
+            return text, []
+
     def past(self, inbound: Inbound) -> list[Message]:
         """All that was said in this sender's conversation."""
         return self._session_of(inbound).said().whole

@@ -85,9 +85,10 @@ class Commands:
         """Is this message a command that all agents have?"""
         return is_command(text) and _split(text)[0] in self.table
 
-    def complete(self, text: str) -> tuple[str, list[str]]:
+    def complete(self, text: str, session: Any = None) -> tuple[str, list[str]]:
         """The beginning of a command, completed as far as it is clear, and the commands that begin so."""
-        found = sorted(f"/{name}" for name in self.table if f"/{name}".startswith(text.casefold()))
+        names = {*self.table, *self._more(session)}
+        found = sorted(f"/{name}" for name in names if f"/{name}".startswith(text.casefold()))
         if text[:1] != "/" or not found:
             return text, []
         if len(found) == 1:

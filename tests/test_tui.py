@@ -478,6 +478,8 @@ def test_tab_completes_a_command(tmp_path: Path) -> None:
         screen.shows("/save  /skill  /status  /stop  /switch")
         screen.send("k\t" + ENTER)
         screen.shows("/commit  Commit changes")
+        screen.send("/comm\t")
+        screen.shows("> /commit")
 
 
 def test_queued_commands_are_not_joined_into_one(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ class Running(Protocol):
     def open(self, inbound: Inbound) -> None: ...
     def view(self, inbound: Inbound) -> View: ...
     def past(self, inbound: Inbound) -> list[Message]: ...
+    def complete(self, inbound: Inbound, text: str) -> tuple[str, list[str]]: ...
     def interrupt(self, inbound: Inbound) -> bool: ...
 
 
@@ -328,10 +329,10 @@ class Tui:
             self._send_next()
 
     def _complete(self) -> None:
-        """Complete the name of a command, as far as it is clear."""
+        """Complete the name of a command or skill, as far as it is clear."""
         editor = self._chat.view.editor
         if self._app is not None:
-            editor.text, found = self._app.commands.complete(editor.text)
+            editor.text, found = self._app.complete(Inbound("", self.name, self.peer), editor.text)
             editor.cursor = len(editor.text) if found else editor.cursor
             self._chat.hint = "  ".join(found) if len(found) > 1 else ""
 

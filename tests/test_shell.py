@@ -21,6 +21,7 @@ import pytest
 from agentkit.cancel import Cancel
 from agentkit.errors import ToolError
 from agentkit.toolbox import Scope
+from agentkit.tools.processes import in_session
 from agentkit.tools.shell import bash, preview
 
 LONG = 30.0  # seconds after which a wait has failed
@@ -466,3 +467,14 @@ def test_many_commands_at_once_each_get_their_own_end(scope: Scope) -> None:
                 result.result(LONG)
         else:
             assert result.result(LONG) == f"{n}\n"
+
+
+def test_a_process_that_is_becoming_another_program_is_never_taken_for_gone(scope: Scope, signpost: Signpost) -> None:
+    (scope.cwd / "again").write_text(f"echo $$ > {signpost.path}; exec sh once-more\n")
+    (scope.cwd / "once-more").write_text("exec sh once-more\n")
+    result = in_a_thread(lambda: bash("exec sh again", 3600, scope=scope))
+    pid = int(signpost.wait())
+    assert all(in_session(pid) for _ in range(2_000))
+    scope.cancel.set()
+    with pytest.raises(ToolError, match="interrupted"):
+        result.result(LONG)

@@ -11,6 +11,7 @@ from contextlib import suppress
 from ..printable import printable
 
 NAME_LENGTH = 120  # characters of a command line
+PF_EXITING = 0x4  # linux/sched.h: it has begun to end; its memory is given up before its files are
 
 
 def in_session(leader: int) -> dict[int, str]:
@@ -50,11 +51,19 @@ def _processes() -> list[int]:
 
 
 def _command_line(pid: int) -> str:
-    """In one line and not too long; empty: it is dead, or dying, its memory given up before its files are."""
+    """In one line and not too long; empty: it is dead or dying."""
     line = ""
     if sys.platform == "linux":
-        with suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
-            line = file.read(8 * NAME_LENGTH).replace(b"\0", b" ").decode("utf-8", "replace")
+        with suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
+            # proc(5): "pid (name) state ppid pgrp session tty tpgid flags ...", and the name may hold anything.
+            name, _, rest = file.read().partition(b"(")[2].rpartition(b")")
+            state, *fields = rest.split()
+            if state in (b"Z", b"X") or int(fields[5]) & PF_EXITING:
+                return ""
+            with open(f"/proc/{pid}/cmdline", "rb") as words:
+                # Empty in the middle of an exec, of a program that is well alive.
+                found = words.read(8 * NAME_LENGTH).replace(b"\0", b" ").strip() or name
+            line = found.decode("utf-8", "replace")
     else:
         line = _ps("-p", str(pid), "-o", "command=")
     line = " ".join(printable(line).split())

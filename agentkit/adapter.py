@@ -43,17 +43,18 @@ def post(
     data: bytes,
     timeout: tuple[float, float],
     connected: Callable[[socket.socket], object],
+    allowed: Callable[[], bool],
 ) -> Response:
     """POST and return with the headers. Redirects are followed as a POST; the key stays with the endpoint's own host.
 
     timeout: seconds to connect and between two bytes; connected: gets the socket once the request is sent, so that
-    the wait for its answer can be ended.
+    the wait for its answer can be ended; allowed: asked before each redirect.
     """
     _waiting.connected = connected
-    for _ in range(REDIRECTS):
+    for redirects in range(REDIRECTS + 1):
         response = session.post(url, data=data, auth=_Bearer(key), stream=True, timeout=timeout, allow_redirects=False)
         target = response.headers.get("location") if 300 <= response.status_code < 400 else None
-        if not target:
+        if not target or redirects == REDIRECTS or not allowed():
             break
         response.close()
         target = urljoin(url, target)

@@ -20,10 +20,12 @@ from .client import Client
 from .command import Command, Commands, Order
 from .errors import Cancelled, CommandError
 from .events import Answer, Ask, Done, Error, Event, Inbound, Interrupted, Notice
+from .failover import Failover
 from .lanes import Lanes
-from .llm import LLMCall
+from .ledger import Ledger
 from .names import encoded
 from .node import Node, Run
+from .profiles import Profiles
 from .records import replace
 from .session import Opening, Session, View
 from .settings import Settings, child_environment
@@ -80,13 +82,15 @@ class App:
             self._scope,
             lambda: self.commands.table,
         )
+        self._ledger = Ledger(self.workspace / ".state" / "usage")
         self.commands = Commands(self._commands(), skills.by_name(self._agents.skills))
         self._lanes = Lanes(settings.max_turns)
         self._lock = threading.Lock()  # serialises the making of sessions
         self._sessions: dict[str, Session] = {}
         self._asked: dict[tuple[str, str], str] = {}  # by channel and person: the session of their last message
         self._demo: Demo | None = None
-        self._client: Client | None = None
+        self._profiles = Profiles(())
+        self._clients: dict[int, Client] = {}
 
     def _confines(self, cwd: Path, environ: Mapping[str, str]) -> Scope:
         """What tools may reach."""
@@ -106,7 +110,7 @@ class App:
             *memory.commands(self._remember),
             *skills.commands(self._agents.skills, lambda: self.commands.table),
             *self._agents.commands(),
-            *status.commands(lambda: self.settings, self.workspace),
+            *status.commands(lambda: self.settings, lambda: self._profiles, self._ledger, self.workspace),
             *approval.commands(self.approvals),
             Command("stop", "", "interrupt the answer or the tool that runs", self._stop, now=True),
             Command("help", "", "this list", lambda order: self.commands.help(), now=True),
@@ -121,12 +125,20 @@ class App:
             from .demo import CONTEXT_WINDOW, MODEL, Demo  # most people have a model: it need not be loaded
 
             self._demo = Demo()
-            url, window = self._demo.start(), CONTEXT_WINDOW
-            self.settings = replace(self.settings, llm_base_url=url, llm_model=MODEL, llm_context_window=window)
+            self.settings = replace(
+                self.settings,
+                llm_base_url=self._demo.start(),
+                llm_model=MODEL,
+                llm_context_window=CONTEXT_WINDOW,
+                llm_more_profiles=(),
+                llm_fallback_models=(),
+            )
         settings = self.settings
-        self._client = Client(
-            settings.llm_base_url, settings.llm_api_key, timeout=settings.llm_timeout, direct=self._demo is not None
-        )
+        kept = None if self._demo else self.workspace / ".state" / "profiles.json"
+        self._profiles = Profiles(settings.profiles, kept)
+        for each in settings.profiles:
+            client = Client(each.base_url, each.api_key, timeout=settings.llm_timeout, direct=self._demo is not None)
+            self._clients[each.number] = client
         for channel in self.channels.values():
             channel.start(self.dispatch, partial(self.approvals.answer, channel.name))
         if self._demo:
@@ -152,8 +164,9 @@ class App:
                 unsaved += session.close()
         for channel in self.channels.values():
             channel.stop()
-        if self._client:
-            self._client.close()
+        for client in self._clients.values():
+            client.close()
+        self._profiles.close()
         if self._demo:
             self._demo.stop()
         return unsaved
@@ -244,8 +257,9 @@ class App:
         return self._agents.turn(session, self._ask_model())
 
     def _ask_model(self) -> Node:
-        assert self._client is not None
-        return LLMCall(self._client, self.settings.llm_extra)
+        settings = self.settings
+        models = (*settings.llm_fallback_models, settings.llm_model)
+        return Failover(self._profiles, self._clients, models, self._ledger, settings.llm_extra)
 
     def _made(self, store: Store) -> None:
         """Something is about to be written: have a workspace."""

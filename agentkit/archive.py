@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
@@ -159,18 +158,11 @@ class Archive:
         return meta if isinstance(meta, dict) else {}
 
     def _small(self, name: str) -> str:
-        """The text of a small file, empty where there is none; a FIFO in its place makes nobody wait."""
+        """The text of a small file, empty where there is none."""
         try:
-            fd = os.open(self.folder / name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            return atomic.small(self.folder / name, SMALL).decode("utf-8", "replace")
         except OSError:
             return ""
-        try:
-            is_file = stat.S_ISREG(os.fstat(fd).st_mode)
-            return os.read(fd, SMALL).decode("utf-8", "replace") if is_file else ""
-        except OSError:
-            return ""
-        finally:
-            os.close(fd)
 
 
 def _folded(label: str) -> str:

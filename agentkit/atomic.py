@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import suppress
 from pathlib import Path
 
 
-def replace(path: Path, data: bytes, mode: int | None = None) -> None:
+def replace(path: Path, data: bytes, mode: int | None = None, *, durable: bool = True) -> None:
     """Write a whole file, or leave it as it was; its folder must be there. Raises OSError.
 
-    mode: permission bits, otherwise the old file's.
+    mode: permission bits, otherwise the old file's; durable: it survives a loss of power when this returns.
     """
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -19,12 +20,14 @@ def replace(path: Path, data: bytes, mode: int | None = None) -> None:
             old = os.stat(path.name, dir_fd=folder)
         except FileNotFoundError:
             old = None
-        replace_at(folder, path.name, data, mode, old)
+        replace_at(folder, path.name, data, mode, old, durable=durable)
     finally:
         os.close(folder)
 
 
-def replace_at(folder: int, name: str, data: bytes, mode: int | None, old: os.stat_result | None) -> None:
+def replace_at(
+    folder: int, name: str, data: bytes, mode: int | None, old: os.stat_result | None, *, durable: bool = True
+) -> None:
     """The same in an open folder, for the file of which `old` is known; None: there is none."""
     if mode is None and old is not None:
         mode = stat.S_IMODE(old.st_mode) & 0o777
@@ -41,7 +44,8 @@ def replace_at(folder: int, name: str, data: bytes, mode: int | None, old: os.st
             rest = memoryview(data)
             while rest:
                 rest = rest[os.write(fd, rest) :]
-            os.fsync(fd)
+            if durable:
+                os.fsync(fd)
         finally:
             os.close(fd)
         os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -49,7 +53,17 @@ def replace_at(folder: int, name: str, data: bytes, mode: int | None, old: os.st
         with suppress(OSError):
             os.unlink(temporary, dir_fd=folder)
         raise
-    sync(folder)
+    if durable:
+        sync(folder)
+
+
+def small(path: Path, most: int = 16 << 20) -> bytes:
+    """What a regular file holds, of at most so many bytes; raises OSError. A FIFO in its place makes nobody wait."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    with open(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        return file.read(most)
 
 
 def move(old: Path, new: Path) -> None:

@@ -45,6 +45,13 @@ class Cancel:
         if self._set:
             raise Cancelled
 
+    def wait(self, seconds: float) -> None:
+        """Sleep for so long; raises Cancelled as soon as the work should stop."""
+        woken = threading.Event()
+        with self.on_set(woken.set):
+            woken.wait(seconds)
+        self.check()
+
     @contextmanager
     def on_set(self, callback: Callable[[], object]) -> Iterator[None]:
         """Within the `with`, set() calls `callback` once, in its own thread; at once if it is set already.

@@ -21,7 +21,7 @@ from .wire import Parser, Reply, encode
 if TYPE_CHECKING:
     from requests import Response, Session
 
-__all__ = ["Client", "classify"]
+__all__ = ["Allowance", "Client", "classify"]
 
 log = logging.getLogger("agentkit")
 
@@ -47,6 +47,18 @@ REFUSALS = {
 }
 
 
+class Allowance:
+    """How many requests may still be sent, for one reply and in whatever way they fail."""
+
+    def __init__(self, requests: int = 12) -> None:
+        self.left = requests
+
+    def take(self) -> bool:
+        """May another one be sent? It is counted."""
+        self.left -= 1
+        return self.left >= 0
+
+
 class Client:
     """base_url: with or without /v1; api_key: empty sends none; timeout: seconds between two pieces of an answer;
     direct: no proxy, for a server inside this process. May be used from several threads."""
@@ -69,11 +81,15 @@ class Client:
     def __repr__(self) -> str:
         return f"Client({self._urls[0]!r})"
 
-    def stream(self, body: Mapping[str, Any], cancel: Cancel) -> Generator[Event, None, Reply]:
+    def stream(
+        self, body: Mapping[str, Any], cancel: Cancel, allowance: Allowance | None = None
+    ) -> Generator[Event, None, Reply]:
         """Send a request and yield the answer's events as they arrive; returns the Reply.
 
-        Raises LLMError, and Cancelled when `cancel` is set. A field the endpoint refuses is left out, and said once.
+        Raises LLMError, and Cancelled when `cancel` is set. A field the endpoint refuses is left out, and said once;
+        allowance: for that, for redirects and for the search of the address, one at the least is taken to be left.
         """
+        allowance = allowance or Allowance()
         model = str(body.get("model"))
         dropped: list[str] = []
         while True:
@@ -82,7 +98,7 @@ class Client:
                 for name, value in body.items()
                 if name not in dropped and (model, name) not in self._refused
             }
-            events, begun = self._ask(asked, cancel), False
+            events, begun = self._ask(asked, cancel, allowance), False
             try:
                 while True:
                     event = next(events)
@@ -94,7 +110,7 @@ class Client:
                 return reply
             except LLMError as error:
                 field = None if begun else _refused_field(error, asked)
-                if field is None:
+                if field is None or allowance.left <= 0:
                     raise
             finally:
                 events.close()
@@ -102,12 +118,14 @@ class Client:
             lost = "tokens are estimated" if field == "stream_options" else "it cannot use tools"
             yield Notice(f"{model} at {urlsplit(self._urls[0]).netloc} does not take `{field}`: {lost}.", "warn")
 
-    def _ask(self, body: Mapping[str, Any], cancel: Cancel) -> Generator[Event, None, Reply]:
+    def _ask(self, body: Mapping[str, Any], cancel: Cancel, allowance: Allowance) -> Generator[Event, None, Reply]:
         """One request; a base URL that leaves /v1 open is tried both ways, and the one that works is kept."""
         data, nowhere = encode(body), None
         for url in self._urls:
+            if not allowance.take() and nowhere:
+                break
             try:
-                reply = yield from self._exchange(url, data, cancel)
+                reply = yield from self._exchange(url, data, cancel, allowance)
             except LLMError as error:
                 if error.status not in (404, 405) or "model" in error.detail.lower():
                     raise self._without_key(error) from None
@@ -118,9 +136,9 @@ class Client:
         assert nowhere is not None
         raise self._without_key(nowhere) from None
 
-    def _exchange(self, url: str, data: bytes, cancel: Cancel) -> Generator[Event, None, Reply]:
+    def _exchange(self, url: str, data: bytes, cancel: Cancel, allowance: Allowance) -> Generator[Event, None, Reply]:
         log.debug("POST %s, %d bytes", url, len(data))
-        exchange = Exchange(partial(self._post, url, data), FIRST * self._timeout)
+        exchange = Exchange(partial(self._post, url, data, allowance), FIRST * self._timeout)
         try:
             with cancel.on_set(exchange.drop):
                 response = exchange.response()
@@ -170,13 +188,13 @@ class Client:
         )
         return reply
 
-    def _post(self, url: str, data: bytes, connected: Connected) -> Response:
+    def _post(self, url: str, data: bytes, allowance: Allowance, connected: Connected) -> Response:
         from . import adapter  # and with it requests, which takes longer to load than all the rest
 
         with self._lock:
             self._session = self._session or adapter.session(self._direct)
         timeout = min(CONNECT, self._timeout), FIRST * self._timeout + CONNECT
-        return adapter.post(self._session, url, self._key, data, timeout, connected)
+        return adapter.post(self._session, url, self._key, data, timeout, connected, allowance.take)
 
     def _too_slow(self, seconds: float) -> LLMError:
         host = urlsplit(self._urls[0]).netloc

@@ -41,8 +41,10 @@ class LLMError(AgentkitError):
 
     category: one of CATEGORIES; message: one line of at most 300 characters for the user;
     status: the HTTP status, None where there was no answer; retry_after: seconds the server asked to wait;
-    detail: the server's own words, for decisions and the log.
+    detail: the server's own words, for decisions and the log; begun: a part of the reply had been shown by then.
     """
+
+    begun = False
 
     def __init__(
         self,

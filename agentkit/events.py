@@ -113,6 +113,22 @@ class ToolFinished(Event):
 
 
 @dataclass(frozen=True)
+class Failover(Event):
+    """A request to the model has failed: what was shown of this reply is void. category: one of errors.CATEGORIES;
+    profile, model: the key's number, and what it was to answer; cooldown: seconds it is left alone now; next: what is
+    tried now, in words, or NOTHING."""
+
+    NOTHING = "nothing left"
+
+    type = "failover"
+    category: str
+    profile: int
+    model: str
+    cooldown: float
+    next: str
+
+
+@dataclass(frozen=True)
 class Compacted(Event):
     """The conversation took `before` tokens of the context, and was shortened to take `after`."""
 

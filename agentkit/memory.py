@@ -53,7 +53,7 @@ class Remember(Node):
         return ""
 
     def post(self, store: Store, inputs: Store, result: str) -> Path:
-        store.spent(inputs.state.usage)
+        store.spent(inputs)
         return keep(self.folder, self.name, self.text, result)
 
 

@@ -18,15 +18,15 @@ class Said(NamedTuple):
 
     seen: the messages as the model sees them; whole: all that were said and not taken back, also where a compaction
     has replaced them; next: the number of the next one; tokens: what its last request took, or would; spent: for each
-    request the model and what the server counted; kept: the paths of texts that were too long for the model; broken:
-    how many lines could not be read.
+    request the day, the model and what the server counted; kept: the paths of texts that were too long for the model;
+    broken: how many lines could not be read.
     """
 
     seen: list[Message]
     whole: list[Message]
     next: int
     tokens: int
-    spent: list[tuple[str, dict[str, int]]]
+    spent: list[tuple[str, str, dict[str, int]]]
     kept: list[str]
     broken: int
 
@@ -36,11 +36,11 @@ def read(data: bytes, pending: Sequence[Mapping[str, Any]] = ()) -> Said:
     records, broken = jsonl.parse(data)
     live, whole = Store(), Store()
     kept: list[Any] = []
-    spent: list[tuple[str, dict[str, int]]] = []
+    spent: list[tuple[str, str, dict[str, int]]] = []
     before: list[list[Message]] = []  # the messages as they were before each compaction
     for record in (*records, *map(dict, pending)):
         if _is_usage(record.get("usage")):
-            spent.append((str(record.get("model", "")), record["usage"]))
+            spent.append((str(record.get("at", ""))[:10], str(record.get("model", "")), record["usage"]))
         if _is_message(record):
             kept.append(record.get("kept"))
             live.append(record)

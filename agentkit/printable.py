@@ -44,3 +44,10 @@ def _safe(found: re.Match[str]) -> str:
     if found["newline"]:
         return "\n"
     return "" if found["nothing"] else "\ufffd"
+
+
+def span(seconds: float) -> str:
+    """How long something takes, in the unit that fits."""
+    if seconds < 120:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} minutes" if seconds < 7200 else f"{round(seconds / 3600)} hours"

@@ -27,12 +27,14 @@ class Opening(NamedTuple):
 
 
 class View(NamedTuple):
-    """A session as others may see it. conversation: its label, empty before the first message; loaded: changes when
-    another conversation is opened; messages: how many; tokens: what the next request takes of the context, estimated;
-    trouble: why not all is saved, empty: all is; locked: another process has the conversation."""
+    """A session as others may see it. model: the one selected; used: the one that has answered last, empty: none;
+    conversation: its label, empty before the first message; loaded: changes when another conversation is opened;
+    messages: how many; tokens: what the next request takes of the context, estimated; trouble: why not all is saved,
+    empty: all is; locked: another process has the conversation."""
 
     agent: str
     model: str
+    used: str
     conversation: str
     loaded: tuple[str, int]
     messages: int
@@ -79,6 +81,7 @@ class Session:
         return View(
             agent=store.state.agent,
             model=self._model_of(self),
+            used=store.state.used,
             conversation=self.conversation.label,
             loaded=(self.key, self._loaded),
             messages=len(store.context.messages),

@@ -1,7 +1,8 @@
 """Environment and .env -> one frozen Settings.
 
 The command line wins over the environment, the environment over the .env file in the working directory. A variable
-that is blank counts as unset; only LLM_API_KEY may be empty on purpose: no key needed.
+that is blank counts as unset; only LLM_API_KEY, and LLM_API_KEY_<n> beside LLM_BASE_URL_<n>, may be empty on purpose:
+no key needed.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ VARIABLES = (
     Variable("LLM_BASE_URL", "", "the address of an OpenAI-compatible server", "https://api.openai.com/v1"),
     Variable("LLM_API_KEY", "", "your key, or LLM_API_KEY= (empty) for a local server that needs none", "sk-..."),
     Variable("LLM_CONTEXT_WINDOW", "", "the model's context size in tokens; 128_000, 128k and 1M are fine", "128000"),
+    Variable("LLM_API_KEY_<n>", "", "more keys, n from 1 on: tried in order when the first cannot answer", "sk-..."),
+    Variable("LLM_BASE_URL_<n>", "", "where key n is for another server than LLM_BASE_URL", "http://localhost:8080/v1"),
+    Variable("LLM_FALLBACK_MODELS", "", "models to try when LLM_MODEL cannot answer, with commas", "gpt-4.1-nano"),
     Variable("LLM_TIMEOUT", "120", "seconds to wait for each piece of an answer, five times that for the first", "120"),
     Variable("LLM_EXTRA", "{}", "a JSON object merged into each request", '{"temperature": 0.2}'),
     Variable("WORKSPACE_DIR", "./workspace", "the folder of agents, sessions and jobs", "~/agents"),
@@ -46,23 +50,35 @@ VARIABLES = (
     Variable("MAX_TURNS", "16", "turns that run at once, at most", "16"),
 )
 _BY_NAME = {each.name: each for each in VARIABLES}
+_NUMBERED = re.compile(r"(LLM_API_KEY|LLM_BASE_URL)_([0-9]+)")
 _REQUIRED = ("LLM_MODEL", "LLM_BASE_URL", "LLM_API_KEY", "LLM_CONTEXT_WINDOW")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A key and the server it is for. number: 0 for LLM_API_KEY, n for LLM_API_KEY_<n>; api_key: empty for none."""
+
+    number: int
+    base_url: str
+    api_key: str = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Settings:
     """How the program is set up.
 
-    llm_api_key: empty where none is needed; llm_context_window: tokens; llm_timeout: seconds between two pieces of an
-    answer; workspace_dir: absolute, None: not set; default_agent: as it was written; log_level: debug, info, warn or
-    error; env_file: the one in use, absolute; demo: none of the four required variables is set, and the first four
-    fields are empty.
+    llm_api_key: empty where none is needed; llm_context_window: tokens; llm_more_profiles: those of the numbered keys,
+    in the order of n; llm_timeout: seconds between two pieces of an answer; workspace_dir: absolute, None: not set;
+    default_agent: as it was written; log_level: debug, info, warn or error; env_file: the one in use, absolute; demo:
+    none of the four required variables is set, and the fields for them are empty.
     """
 
     llm_model: str
     llm_base_url: str
     llm_api_key: str = field(repr=False)
     llm_context_window: int
+    llm_more_profiles: tuple[Profile, ...] = ()
+    llm_fallback_models: tuple[str, ...] = ()
     llm_timeout: float = 120.0
     llm_extra: Mapping[str, Any] = field(default_factory=dict)
     workspace_dir: Path | None = None
@@ -75,9 +91,14 @@ class Settings:
     demo: bool = False
 
     @property
+    def profiles(self) -> tuple[Profile, ...]:
+        """All keys there are, in the order they are tried."""
+        return (Profile(0, self.llm_base_url, self.llm_api_key), *self.llm_more_profiles)
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         """The keys and tokens we hold, which nobody else may see."""
-        return (self.llm_api_key,) if self.llm_api_key else ()
+        return tuple(each.api_key for each in self.profiles if each.api_key)
 
 
 def load(
@@ -98,6 +119,8 @@ def load(
         llm_context_window=take(
             "LLM_CONTEXT_WINDOW", values.integer(1000, 1_000_000_000, " (128_000, 128k for 128000 and 1M are fine)"), 0
         ),
+        llm_more_profiles=found.profiles(),
+        llm_fallback_models=take("LLM_FALLBACK_MODELS", values.words, ()),
         llm_timeout=take("LLM_TIMEOUT", values.seconds, Settings.llm_timeout),
         llm_extra=take("LLM_EXTRA", values.extra, {}),
         workspace_dir=take("WORKSPACE_DIR", lambda text: cwd / values.expanded(text, environ), None),
@@ -151,6 +174,7 @@ class _Values:
         self._layers = layers
         self._file = file
         self.problems = list(file.problems)
+        self._numbered = self._numbers()
         self.demo = not any(text for name in _REQUIRED for text, _ in self._found(name))
 
     def _found(self, name: str) -> list[tuple[str, str]]:
@@ -164,11 +188,35 @@ class _Values:
     def text(self, name: str) -> str:
         return next((text for text, _ in self._found(name) if text), "")
 
+    def profiles(self) -> tuple[Profile, ...]:
+        """Those of LLM_API_KEY_<n>; a key without an address of its own is for LLM_BASE_URL."""
+        found = []
+        for number in self._numbered:
+            key, url = f"LLM_API_KEY_{number}", f"LLM_BASE_URL_{number}"
+            if self.text(key) or (self.text(url) and self._found(key)):
+                api_key = self.take(key, values.key, "")
+                found.append(Profile(number, self.take(url, values.url, self.text("LLM_BASE_URL")), api_key))
+            elif self.text(url):
+                cure = f"set it, or {key}= (empty) for a server that needs none"
+                self.problems.append(f"{url} is set and {key} is not: {cure}")
+        return tuple(found)
+
+    def _numbers(self) -> list[int]:
+        """Those that names end in, in order."""
+        numbers = set()
+        for name in {name for names in (*(layer for _, layer in self._layers), self._file.entries) for name in names}:
+            if match := _NUMBERED.fullmatch(name):
+                if re.fullmatch("[1-9][0-9]{0,5}", match[2]):
+                    numbers.add(int(match[2]))
+                elif self.text(name):
+                    self.problems.append(f"{name} is not numbered from 1 on: it is {match[1]}_1, {match[1]}_2 ...")
+        return sorted(numbers)
+
     def take(self, name: str, check: Callable[[str], T], default: T) -> T:
         """The value as `check` makes it; a problem, or a value that is not set, leaves `default`."""
-        variable = _BY_NAME[name]
+        variable = _BY_NAME[_NUMBERED.sub(r"\1_<n>", name)]
         for text, origin in self._found(name):
-            if text or name == "LLM_API_KEY":
+            if text or variable.name.startswith("LLM_API_KEY"):
                 try:
                     return check(text)
                 except values.Bad as bad:
@@ -183,7 +231,8 @@ class _Values:
 
     def _harmless(self, text: str) -> bool:
         """May this value be shown? Keys get pasted into the wrong line."""
-        return len(text) <= 16 and not any(key and key in text for key, _ in self._found("LLM_API_KEY"))
+        names = ("LLM_API_KEY", *(f"LLM_API_KEY_{number}" for number in self._numbered))
+        return len(text) <= 16 and not any(key and key in text for name in names for key, _ in self._found(name))
 
 
 def _bare(text: str) -> str:

@@ -1,34 +1,41 @@
-"""The commands that tell how things stand: /usage and /status."""
+"""The commands that tell how things stand: /status, /usage and /profiles."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from . import __version__
 from .command import Command, Order
+from .errors import CommandError
+from .ledger import Ledger, Spent
+from .printable import span
+from .profiles import Profiles, Standing
 from .session import Session
-from .settings import Settings
+from .settings import Profile, Settings
+
+DAYS = 31  # that /usage lists
+SHOWN = 12  # characters that a key has at the least, whose last four are shown
 
 
-def commands(settings: Callable[[], Settings], workspace: Path) -> list[Command]:
+def commands(
+    settings: Callable[[], Settings], profiles: Callable[[], Profiles], ledger: Ledger, workspace: Path
+) -> list[Command]:
     def context(session: Session) -> str:
         tokens, window = session.view.tokens, settings().llm_context_window
         return f"{tokens:,} of {window:,} tokens ({100 * tokens // window} %)"
 
     def usage(order: Order) -> str:
-        spent: dict[str, Counter[str]] = {}
-        for model, counted in order.session.said().spent:
-            spent.setdefault(model, Counter()).update(counted, requests=1)
-        lines = [f"context  {context(order.session)}"]
-        for model, tokens in spent.items():
-            asked, said = tokens["prompt_tokens"], tokens["completion_tokens"]
-            lines.append(f"{model}  requests: {tokens['requests']}, tokens read: {asked:,}, written: {said:,}")
-        if not spent:
-            lines.append("What it has cost is not known: the server has not said, or nothing is saved yet.")
-        return "\n".join(lines)
+        here: dict[str, Spent] = {}
+        for day, model, counted in order.session.said().spent:
+            here.setdefault(day, {}).setdefault(model, Counter()).update(counted, requests=1)
+        unknown = ["  not known: the server has not said, or nothing is saved yet"]
+        lines = [f"context  {context(order.session)}", "this conversation", *(_bill(here) or unknown)]
+        return "\n".join((*lines, "in all", *(_bill(ledger.days()) or unknown)))
 
     def status(order: Order) -> str:
         session: Session = order.session
@@ -37,10 +44,11 @@ def commands(settings: Callable[[], Settings], workspace: Path) -> list[Command]
         saved = view.trouble or (f"saved in {path}" if view.conversation and path.exists() else "not begun")
         if view.locked:
             saved = f"read only here, {path} is open in another process"
+        answered = f", {view.used} answered last" if view.used not in ("", view.model) else ""
         rows = {
             "agentkit": f"{__version__}, process {os.getpid()}",
             "agent": view.agent,
-            "model": f"{view.model} at {settings().llm_base_url}",
+            "model": f"{view.model} at {settings().llm_base_url}{answered}",
             "conversation": f"{view.conversation or '(new)'}, {saved}",
             "context": context(session),
             "approval": settings().tool_approval,
@@ -48,7 +56,58 @@ def commands(settings: Callable[[], Settings], workspace: Path) -> list[Command]
         }
         return "\n".join(f"{name:12}  {value}" for name, value in rows.items())
 
+    def keys(order: Order) -> str:
+        word, _, number = order.rest.partition(" ")
+        if word == "reset":
+            numbers = [str(each.number) for each in profiles().profiles]
+            if number and number not in numbers:
+                raise CommandError(f"There is no profile {number}: there are {', '.join(numbers)}.")
+            profiles().reset(int(number) if number else None)
+        elif word:
+            raise CommandError("It is /profiles, /profiles reset or /profiles reset N.")
+        rows = [_row(each, profiles().standing(each.number), profiles().now()) for each in profiles().profiles]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+        models = dict.fromkeys((order.session.view.model, *settings().llm_fallback_models, settings().llm_model))
+        return "\n".join((*lines, f"models  {', then '.join(models)}"))
+
     return [
-        Command("usage", "", "the tokens of this conversation", usage, now=True),
+        Command("usage", "", "the tokens of this conversation, and of all, by day and model", usage, now=True),
         Command("status", "", "how things stand", status, now=True),
+        Command("profiles", "[reset [n]]", "the keys: which rest, and why; reset has them tried again", keys, now=True),
     ]
+
+
+def _bill(days: Mapping[str, Spent]) -> list[str]:
+    """Rows by day and model, the last day first."""
+    rows = [(day, model, spent) for day in sorted(days, reverse=True) for model, spent in sorted(days[day].items())]
+    width = max((len(model) for _, model, _ in rows), default=0)
+    return [
+        f"  {day:10}  {model:{width}}  requests: {spent['requests']:,}, "
+        f"tokens read: {spent['prompt_tokens']:,}, written: {spent['completion_tokens']:,}"
+        for day, model, spent in rows
+    ]
+
+
+def _row(profile: Profile, standing: Standing, now: float) -> tuple[str, ...]:
+    key = profile.api_key
+    rests = [
+        f"rests {span(rest.until - now)} ({', '.join(filter(None, (rest.category.replace('_', ' '), model)))})"
+        for model, rest in sorted(standing.rests.items())
+    ]
+    failures = [f"{name.replace('_', ' ')} {times}" for name, times in sorted(standing.failures.items())]
+    return (
+        str(profile.number),
+        urlsplit(profile.base_url).netloc,
+        f"...{key[-4:]}" if len(key) >= SHOWN else "a short key" if key else "no key",
+        "; ".join(rests) or "ready",
+        f"last answer {_moment(standing.used)}",
+        f"failures: {', '.join(failures) or 'none'}",
+    )
+
+
+def _moment(seconds: float) -> str:
+    if not seconds:
+        return "never"
+    then = datetime.fromtimestamp(seconds)
+    return f"{then:%H:%M:%S}" if then.date() == datetime.now().date() else f"{then:%Y-%m-%d %H:%M}"

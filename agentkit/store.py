@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from .cancel import Cancel
-from .events import Answer, Ask, Event, Notice
+from .events import Answer, Ask, Event, Failover, Notice
 from .node import Run
 from .records import dataclass, field
 
@@ -62,8 +62,8 @@ class Context:
 @dataclass
 class State:
     """What the model never sees: whose conversation this is, the model selected and its context window in tokens (0:
-    unknown), the tokens this turn has used; full: it was said that nothing more can be left out; unsummarised: the
-    tokens at which a summary failed last."""
+    unknown), the model used, which has answered last, the tokens this turn has used; full: it was said that nothing
+    more can be left out; unsummarised: the tokens at which a summary failed last."""
 
     session: str = ""
     agent: str = ""
@@ -71,6 +71,7 @@ class State:
     channel: str = ""
     peer: str = ""
     window: int = 0
+    used: str = ""
     usage: dict[str, int] = field(default_factory=dict)
     full: bool = False
     unsummarised: int = 0
@@ -115,7 +116,7 @@ class Store:
             self._unmatched = [call["id"] for call in message.get("tool_calls") or ()]
         self.next = max(self.next, message.setdefault("n", self.next) + 1)
         if "at" not in message:
-            message["at"] = datetime.now().astimezone().isoformat(timespec="seconds")
+            message["at"] = _now()
         self.context.messages.append(message)
         self._size += _size(message)
         self._write(message)
@@ -168,11 +169,12 @@ class Store:
         if self.journal is not None:
             self.journal.sync()
 
-    def spent(self, usage: Mapping[str, int]) -> None:
-        """Tokens were used beside the conversation, for its sake; a record of them alone makes none."""
+    def spent(self, fork: Store) -> None:
+        """A fork has used tokens, for the sake of the conversation; a record of them alone makes none."""
+        usage = fork.state.usage
         self.state.spend(usage)
         if usage and self.context.messages:
-            self._write({"type": "spent", "model": self.state.model, "usage": dict(usage)})
+            self._write({"type": "spent", "model": fork.state.used, "usage": dict(usage), "at": _now()})
 
     # -- how much it is
 
@@ -209,11 +211,11 @@ class Store:
     def fork(self, prompt: str) -> Store:
         """A scratch store with `prompt` as its system prompt, an empty history, no tools and no journal.
 
-        It shares the cancel, publishes only what concerns all (notices), and whoever asks in it is denied.
+        It shares the cancel, publishes only what concerns all (notices, failover), and whoever asks in it is denied.
         """
 
         def publish(event: Event) -> None:
-            if isinstance(event, Notice):
+            if isinstance(event, (Notice, Failover)):
                 self.run.publish(event)
 
         def ask(ask: Ask) -> Answer:
@@ -269,6 +271,10 @@ def _waiting(messages: list[Message]) -> list[str]:
             return [call["id"] for call in each.get("tool_calls") or () if call["id"] not in answered]
         answered.add(each["tool_call_id"])
     return []
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def _size(message: Message) -> int:

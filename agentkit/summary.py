@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from .errors import LLMError
+from .events import Event, Failover
 from .fit import beginning, characters, excerpt, whole
 from .node import Flow, Node
 from .store import Message, Store
@@ -71,13 +72,18 @@ class Summarise(Flow):
 
     def _answer(self, store: Store, text: str) -> str:
         fork = store.fork(SYSTEM)
+
         # What the reply says of itself (it is empty, it breaks off) is for us, and not for the user.
-        fork.run = fork.run._replace(publish=lambda event: None)
+        def publish(event: Event) -> None:
+            if isinstance(event, Failover):
+                store.run.publish(event)
+
+        fork.run = fork.run._replace(publish=publish)
         fork.append({"role": "user", "content": text, "at": ""})
         try:
             reply: Reply = self.ask.run(fork)
         finally:
-            store.spent(fork.state.usage)
+            store.spent(fork)
         said = reply.text.strip()
         if not said or reply.calls:
             raise LLMError("unknown", "The model gave no summary. Try again, or take another model.")

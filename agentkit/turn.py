@@ -33,6 +33,7 @@ class Turn(Flow):
         self.ask, self.toolbox, self.max_calls, self.compact = ask, toolbox, max_calls, compact
 
     def prep(self, store: Store) -> None:
+        store.state.used = ""
         store.state.usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
         store.run.publish(TurnStarted(store.state.agent, store.state.model))
 
@@ -57,7 +58,12 @@ class Turn(Flow):
         ending: Event
         try:
             reply: Reply = super().run(store)
-            ending = Done(reply.text, store.state.model, store.state.usage, round(time.monotonic() - started, 3))
+            ending = Done(
+                reply.text,
+                store.state.used or store.state.model,
+                store.state.usage,
+                round(time.monotonic() - started, 3),
+            )
         except LLMError as error:
             closing = f"[no answer: {error.category}]"
             log.info("no answer: %s, status %s: %s", error.category, error.status, error.detail)

@@ -28,6 +28,11 @@ def word(text: str) -> str:
     return text
 
 
+def words(text: str) -> tuple[str, ...]:
+    """Each once, from a list with commas."""
+    return tuple(dict.fromkeys(word(each.strip()) for each in text.split(",") if each.strip()))
+
+
 _AUTHORITY = re.compile(r"(?:\[([^\[\]]+)\]|([\w-]{1,63}(?:\.[\w-]{1,63})*\.?))(?::([0-9]{1,5}))?")
 
 

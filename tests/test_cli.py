@@ -98,10 +98,11 @@ def test_one_failed_line_of_several_is_exit_code_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cut", [[event({"content": "Hel"})], [event({"content": "Hel"}), b'data: {"cho']])
 def test_a_cut_stream_is_never_printed_as_an_answer(tmp_path: Path, cut: list[bytes]) -> None:
-    with Loopback([Response(chunks=cut, end="clean")]) as server:
+    with Loopback(lambda request, index: Response(chunks=cut, end="clean")) as server:
         done = agentkit(settled(tmp_path), "run", "hi", env=environment(tmp_path, server.url))
     assert (done.returncode, done.stdout) == (1, "")
-    assert re.fullmatch(r"error: [^\n]+\n", done.stderr)
+    assert len(server.requests) == 3
+    assert re.fullmatch(r"(note: profile 0, m: network[^\n]+ again in \d\.\d s\.\n){2}error: [^\n]+\n", done.stderr)
 
 
 @pytest.mark.parametrize(("flags", "made"), [(["--yes"], True), (["--no"], False), ([], False)])
@@ -329,7 +330,12 @@ def test_a_plain_question_leaves_nothing_but_the_workspace_with_its_conversation
         done = agentkit(tmp_path, "run", "hi", env=environment(tmp_path, server.url))
     assert re.fullmatch(r"note: Made the workspace [^\n]+\n", done.stderr)
     assert [path.name for path in tmp_path.iterdir()] == ["workspace"]
-    assert sorted(path.name for path in (tmp_path / "workspace").iterdir()) == [".agents", "sessions"]
+    assert sorted(path.name for path in (tmp_path / "workspace").iterdir()) == [".agents", ".state", "sessions"]
+    assert sorted(path.name for path in (tmp_path / "workspace" / ".state").iterdir()) == [
+        "profiles.json",
+        "profiles.lock",
+        "usage",
+    ]
 
 
 def test_a_run_goes_on_with_the_conversation_of_that_label(tmp_path: Path) -> None:

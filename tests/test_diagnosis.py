@@ -27,9 +27,14 @@ from .answers import openai, openrouter, page, valid
         (301, page("Moved"), "The address is not that of a chat API (301): Moved.", "Check LLM_BASE_URL."),
         (200, page("Sign in"), "A web page answered instead of a chat API: Sign in.", "Check LLM_BASE_URL."),
         (407, "", "The proxy wants a name and password (407).", "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY."),
-        (500, openrouter(500, openai("Core dumped")), "The server failed (500): Core dumped.", "use another model."),
-        (429, openai("Slow. try again in 90 s"), "Too many requests (429): Slow", "use another key."),
-        (500, openai("x" * 1000), "The server failed (500): xxx", "x… Try again, or use another model."),
+        (
+            500,
+            openrouter(500, openai("Core dumped")),
+            "The server failed (500): Core dumped.",
+            "set LLM_FALLBACK_MODELS.",
+        ),
+        (429, openai("Slow. try again in 90 s"), "Too many requests (429): Slow", "add another key as LLM_API_KEY_1."),
+        (500, openai("x" * 1000), "The server failed (500): xxx", "x… Try again, or set LLM_FALLBACK_MODELS."),
     ],
 )
 def test_a_message_says_what_happened_in_whose_words_and_ends_with_the_cure(

@@ -11,12 +11,12 @@ PACKAGE = Path(__file__).parent.parent / "agentkit"
 LADDER = """
  0  __init__ errors folding records
  1  cancel events printable dotenv values names frontmatter atomic jsonl
- 2  files watch agentfiles channel node calls thinking demo/ diagnosis/ lanes log exchange adapter
+ 2  files watch agentfiles channel node calls thinking demo/ diagnosis/ lanes log exchange adapter ledger
  3  command settings store workspace toolbox
- 4  wire approval prompt tools/ past fit
+ 4  wire approval prompt tools/ past fit profiles
  5  client usetool conversation summary
  6  llm compact archive
- 7  turn
+ 7  turn failover
  8  session
  9  history agents memory skills status
 10  channels/

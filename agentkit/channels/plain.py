@@ -5,10 +5,10 @@ On a terminal the answer streams; into a pipe or a file it goes when it is compl
 
 from __future__ import annotations
 
-from ..events import Compacted, Done, Error, Event, Interrupted, Notice, Text, ToolFinished, ToolStarted
+from ..events import Compacted, Done, Error, Event, Failover, Interrupted, Notice, Text, ToolFinished, ToolStarted
 from ..printable import printable
 from .console import Console
-from .wording import compacted, in_words
+from .wording import compacted, failover, in_words
 
 SHOWN_LINES = 5  # of a tool's output
 
@@ -34,6 +34,11 @@ class Plain(Console):
         elif isinstance(event, Notice):
             self._break_line()
             self.tell(f"{'note' if event.level == 'info' else event.level}: {event.text}")
+        elif isinstance(event, Failover):
+            again = " The answer begins again." if self._streamed else ""
+            self._break_line()
+            if said := failover(event):
+                self.tell(f"note: {said}{again}")
         elif isinstance(event, Compacted):
             self._break_line()
             self.tell(f"note: {compacted(event)}")

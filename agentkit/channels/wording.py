@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..events import Compacted
-from ..printable import printable
+from ..events import Compacted, Failover
+from ..printable import printable, span
 
 LONGEST = 200  # characters
 WAY_BACK = "agentkit --resume goes on with the conversation."
@@ -18,6 +18,14 @@ def in_words(arguments: Mapping[str, Any]) -> str:
     said = " ".join((str(first[1]), *(f"{name}={value}" for name, value in others)))
     line, _, more = printable(said).strip().partition("\n")
     return line[:LONGEST] + " ..." * bool(more or len(line) > LONGEST)
+
+
+def failover(event: Failover) -> str:
+    """Empty where nothing follows but the error itself."""
+    if event.next == Failover.NOTHING:
+        return ""
+    rests = f" It rests for {span(event.cooldown)}." if event.cooldown else ""
+    return f"profile {event.profile}, {event.model}: {event.category.replace('_', ' ')}.{rests} Next: {event.next}."
 
 
 def compacted(event: Compacted) -> str:

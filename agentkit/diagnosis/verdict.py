@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 
 from ..errors import LLMError
-from ..printable import printable
+from ..printable import printable, span
 from .complaint import Complaint, read
 from .outage import outage
 from .phrases import NOTHING, OPEN, RULES, STATUSES, WEAK
@@ -19,15 +19,15 @@ DETAIL = 2_000  # characters of a detail
 # What happened and what to do about it. A message is both, with the server's own words between them.
 _SENTENCES = {
     "auth": ("The key was refused", "Check LLM_API_KEY."),
-    "billing": ("The account has no credit left", "Add credit at the provider, or set another LLM_API_KEY."),
-    "rate_limit": ("Too many requests", "Try again later, or use another key."),
-    "overloaded": ("The server is overloaded", "Try again later, or use another model."),
+    "billing": ("The account has no credit left", "Add credit at the provider, or another key as LLM_API_KEY_1."),
+    "rate_limit": ("Too many requests", "Try again later, or add another key as LLM_API_KEY_1."),
+    "overloaded": ("The server is overloaded", "Try again later, or set LLM_FALLBACK_MODELS."),
     "timeout": ("The server took too long", "Try again, or raise LLM_TIMEOUT."),
     "overflow": ("The conversation is too long for the model", "Shorten it, or check LLM_CONTEXT_WINDOW."),
     "model_not_found": ("The model was not found", "Check LLM_MODEL."),
     "bad_request": ("The request was not accepted", "Check LLM_MODEL and LLM_EXTRA."),
-    "content_filter": ("The provider's filter stopped it", "Rephrase the request, or use another model."),
-    "server_error": ("The server failed", "Try again, or use another model."),
+    "content_filter": ("The provider's filter stopped it", "Rephrase the request, or use another /model."),
+    "server_error": ("The server failed", "Try again, or set LLM_FALLBACK_MODELS."),
     "network": ("The connection failed", "Check the network and LLM_BASE_URL."),
     "unknown": ("The server gave an unexpected answer", "Check LLM_BASE_URL, or try another provider."),
 }
@@ -161,7 +161,7 @@ def _message(category: str, status: int | None, complaint: Complaint, wait: floa
     elif category == "unknown" and status in (401, 403, 451, 503):
         what, cure = "The way to the server is blocked", "Check from where you connect, or use another provider."
     elif category == "rate_limit" and wait:
-        cure = f"Try again in {_span(wait)}, or use another key."
+        cure = f"Try again in {span(wait)}, or add another key as LLM_API_KEY_1."
     what += f" ({status})" if status is not None and 300 <= status < 1000 else ""
     room = MESSAGE - len(what) - len(cure) - len(": . ")
     words = words if len(words) <= room else words[: room - 1].rstrip(" .,;:") + "…"
@@ -195,9 +195,3 @@ def _clean(text: str) -> str:
 
 def _line(text: str) -> str:
     return " ".join(text.split())[:MESSAGE]
-
-
-def _span(seconds: float) -> str:
-    if seconds < 120:
-        return f"{max(1, round(seconds))} s"
-    return f"{round(seconds / 60)} minutes" if seconds < 7200 else f"{round(seconds / 3600)} hours"

@@ -208,7 +208,7 @@ class Tui:
             return
         me = Inbound("", self.name, self.peer)
         chat, view = self._chat, self._app.view(me)
-        chat.agent, chat.model, chat.tokens = view.agent, view.model, view.tokens
+        chat.agent, chat.model, chat.used, chat.tokens = view.agent, view.model, view.used, view.tokens
         chat.trouble, chat.locked = view.trouble, view.locked
         if view.loaded != self._loaded:
             self._loaded = view.loaded

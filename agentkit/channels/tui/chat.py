@@ -15,6 +15,7 @@ from ...events import (
     Done,
     Error,
     Event,
+    Failover,
     Interrupted,
     Notice,
     Thinking,
@@ -24,7 +25,7 @@ from ...events import (
 )
 from ...printable import printable
 from ...store import typed
-from ..wording import compacted, in_words
+from ..wording import compacted, failover, in_words
 from .screen import Row, unicode
 from .transcript import Block, ToolBlock
 from .view import View
@@ -44,6 +45,7 @@ class Chat:
 
     def __init__(self, agent: str, model: str, window: int) -> None:
         self.agent, self.model, self.window = agent, model, window
+        self.used = ""  # the model that has answered last
         self._glyphs, self._spinner = (GLYPHS, SPINNER) if unicode() else (ASCII, "|/-\\")
         self.view = View(separator=" · " if unicode() else " - ")
         self.ready = False
@@ -96,7 +98,7 @@ class Chat:
         if isinstance(event, Thinking):
             self._state = "thinking"
         elif isinstance(event, TurnStarted):
-            self.model = event.model
+            self.model, self.used = event.model, ""
         elif isinstance(event, ToolStarted):
             self._state, self._answer = f"running {event.name}", None
             self._tools[event.id] = ToolBlock(event.name, in_words(event.arguments), self._glyphs["tool"])
@@ -107,6 +109,8 @@ class Chat:
                 block.finish(event.ok, event.output, self._glyphs["ok" if event.ok else "failed"], event.seconds)
         elif isinstance(event, Ask):
             self.asks.append(event)
+        elif isinstance(event, Failover):
+            self._void(event)
         elif isinstance(event, Compacted):
             self._note(Block(self._glyphs["notice"], "notice", compacted(event)))
         elif isinstance(event, Notice):
@@ -137,6 +141,15 @@ class Chat:
                 blocks.append(tools[call["id"]])
         for block in tools.values():
             block.finish(False, "interrupted", self._glyphs["failed"])
+
+    def _void(self, event: Failover) -> None:
+        """What was shown of the reply is taken back."""
+        self._state = "waiting"
+        if self._answer is not None:
+            self.view.transcript.remove(self._answer)
+            self._answer = None
+        if said := failover(event):
+            self._note(Block(self._glyphs["notice"], "notice", said))
 
     def _note(self, notice: Block) -> None:
         """Beside the answer, never in the middle of what is being written."""
@@ -193,7 +206,8 @@ class Chat:
         left = self.hint or self._doing()
         if not self.view.transcript.at_end:
             left += f"{self.view.separator}more below: PgDn"
-        return left, [each for each in (self.agent, self.model, used, trouble) if each]
+        model = f"{self.used} for {self.model}" if self.used not in ("", self.model) else self.model
+        return left, [each for each in (self.agent, model, used, trouble) if each]
 
     def _doing(self) -> str:
         if self.asks:

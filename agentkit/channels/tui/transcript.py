@@ -7,6 +7,7 @@ from .screen import Row
 from .wrap import clip, width, wrap
 
 OUTPUT_LINES = 5  # of a tool's result
+LAST = 1 << 40  # a row beyond all: the last one there is
 
 
 class Block:
@@ -85,6 +86,13 @@ class Transcript:
 
     def to_end(self) -> None:
         self._bottom = None
+
+    def remove(self, block: Block | ToolBlock) -> None:
+        """Take a block back; a view that ended in it ends in the one before."""
+        at = self.blocks.index(block)
+        del self.blocks[at]
+        if self._bottom is not None and self._bottom[0] is block:
+            self._bottom = (self.blocks[at - 1], LAST) if at else None
 
     def window(self, columns: int, height: int) -> list[Row]:
         """The rows to show, at most `height`."""

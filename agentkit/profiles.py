@@ -1,0 +1,309 @@
+"""The keys there are: which of them rest, why, and until when. All processes of a workspace share it, in one file.
+
+A rest is that of a whole profile (a refused key, an empty account) or of a profile for one model (all the rest). When
+it is over, it is remembered for a while: one turn tries the profile out before all do, and the next rest may be longer.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import atomic
+from .errors import CATEGORIES
+from .records import dataclass, field
+from .settings import Profile
+
+log = logging.getLogger("agentkit")
+
+WHOLE = {"auth": 300.0, "billing": 600.0}  # seconds that a profile rests, whatever it was asked for
+LIMITED = (30.0, 60.0, 120.0)  # seconds after a rate limit where the server named no wait: the first, the second ...
+OTHERWISE = 30.0  # seconds
+LONGEST = 86_400.0  # seconds, whatever a server asks for: a day later it may be asked again
+REMEMBERED = 600.0  # seconds that a rest is remembered after its end
+UNUSED = 30 * 86_400.0  # seconds after which a key that is not ours is forgotten
+PATIENCE = 0.5  # seconds to wait for another process that changes the file
+LARGEST = 1 << 20  # bytes of the file
+
+
+class Rest(NamedTuple):
+    """Why and when a profile rests: seconds since the epoch; times: how often in a row."""
+
+    category: str
+    since: float
+    until: float
+    times: int = 1
+
+
+@dataclass
+class Standing:
+    """What is known of a key: its rests by model ("": all models), when it answered last, its failures by category."""
+
+    rests: dict[str, Rest] = field(default_factory=dict)
+    used: float = 0.0
+    failures: Counter[str] = field(default_factory=Counter)
+
+
+class Profiles:
+    """May be used from any thread.
+
+    profiles: in the order they are tried; path: the file, whose workspace is there once something is saved in it;
+    None: nothing is kept; clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self, profiles: Sequence[Profile], path: Path | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.profiles, self.now = tuple(profiles), clock
+        self._path = path
+        self._ids = {each.number: _id(each) for each in profiles}
+        self._lock = threading.Lock()  # serialises all that follows
+        self._known: dict[str, Standing] = {}  # by id, as the file has it
+        self._news = {id: Standing() for id in self._ids.values()}  # what the file does not have yet
+        self._claims: dict[tuple[str, str], int] = {}  # by id and model: the thread that tries out what has rested
+        self._signature: tuple[int, ...] | None = None  # of the file when it was read
+
+    # -- before a request
+
+    def rest(self, number: int, model: str) -> Rest | None:
+        """Why this profile is not to be asked for this model now; None: it may be."""
+        with self._lock:
+            self._read()
+            now = self.now()
+            resting = (each for each in self._rests(self._ids[number], model) if each.until > now)
+            return max(resting, key=lambda rest: rest.until, default=None)
+
+    def claim(self, number: int, model: str) -> bool:
+        """May this thread ask it? What has rested is tried out by one thread at a time; `release` ends that."""
+        with self._lock:
+            id, me = self._ids[number], threading.get_ident()
+            return not self._rests(id, model) or self._claims.setdefault((id, model), me) == me
+
+    def release(self, number: int, model: str) -> None:
+        with self._lock:
+            key = self._ids[number], model
+            if self._claims.get(key) == threading.get_ident():
+                del self._claims[key]
+
+    # -- after it; `began` is when the request did
+
+    def answered(self, number: int, model: str, began: float) -> None:
+        """It has answered: what it rested for before that is over."""
+        id = self._ids[number]
+        with self._lock:
+            self._news[id].used = self.now()
+            if not any(rest.since <= began for rest in self._rests(id, model)):
+                return
+        with self._changing() as known:
+            rests = known[id].rests
+            for name in ("", model):
+                if name in rests and rests[name].since <= began:
+                    del rests[name]
+
+    def count(self, number: int, category: str) -> None:
+        """It has failed."""
+        with self._lock:
+            self._news[self._ids[number]].failures[category] += 1
+
+    def park(self, number: int, model: str, category: str, wait: float | None, began: float) -> float:
+        """Have it rest, and return for how long, in seconds. wait: what the server has asked for.
+
+        Requests that were under way together have failed for one reason: the first counts.
+        """
+        id, scope = self._ids[number], "" if category in WHOLE else model
+        with self._changing() as known:
+            rests, now = known[id].rests, self.now()
+            old = rests.get(scope)
+            if old and old.since > began and old.until >= now + (wait or 0.0):
+                return old.until - now
+            times = old.times + (old.since <= began) if old and old.category == category else 1
+            seconds = min(_seconds(category, wait, times), LONGEST)
+            rests[scope] = Rest(category, now, now + seconds, times)
+            return seconds
+
+    # -- for people
+
+    def reset(self, number: int | None = None) -> None:
+        """Have them all, or one, be asked again."""
+        with self._changing() as known:
+            for each, id in self._ids.items():
+                if number in (None, each):
+                    known[id].rests.clear()
+
+    def standing(self, number: int) -> Standing:
+        """A copy of what is known of a profile now."""
+        id = self._ids[number]
+        with self._lock:
+            self._read()
+            known, news, now = self._known.get(id, Standing()), self._news[id], self.now()
+            rests = {model: rest for model, rest in known.rests.items() if rest.until > now}
+            return Standing(rests, max(known.used, news.used), known.failures + news.failures)
+
+    def close(self) -> None:
+        """Save what is not in the file yet."""
+        if any(news != Standing() for news in self._news.values()):
+            with self._changing():
+                pass
+
+    # -- the file
+
+    def _rests(self, id: str, model: str) -> list[Rest]:
+        """Those that are not forgotten."""
+        rests = self._known[id].rests if id in self._known else {}
+        now = self.now()
+        return [rests[name] for name in ("", model) if name in rests and not _is_over(rests[name], now)]
+
+    @contextmanager
+    def _changing(self) -> Iterator[dict[str, Standing]]:
+        """Change what all processes know: it is read, changed and written under a lock that only one can have."""
+        with self._lock, _alone(self._folder()):
+            self._read()
+            for id in self._ids.values():
+                known, news = self._known.setdefault(id, Standing()), self._news[id]
+                known.used, known.failures = max(known.used, news.used), known.failures + news.failures
+                self._news[id] = Standing()
+            self._forget()
+            yield self._known
+            self._write()
+
+    def _forget(self) -> None:
+        now, ours = self.now(), set(self._ids.values())
+        for id, standing in list(self._known.items()):
+            standing.rests = {name: rest for name, rest in standing.rests.items() if not _is_over(rest, now)}
+            if id not in ours and not standing.rests and now - standing.used > UNUSED:
+                del self._known[id]
+
+    def _folder(self) -> Path | None:
+        """Where the file goes; None: nowhere, as long as there is no workspace."""
+        if self._path is None or not self._path.parent.parent.is_dir():
+            return None
+        with suppress(OSError):
+            self._path.parent.mkdir(mode=0o700, exist_ok=True)
+        return self._path.parent
+
+    def _read(self) -> None:
+        """Take in what another process has written."""
+        if self._path is None or (signature := _signature(self._path)) == self._signature:
+            return
+        self._signature = signature
+        try:
+            self._known = _parsed(atomic.small(self._path, LARGEST))
+        except OSError:
+            self._known = {}  # it was deleted
+
+    def _write(self) -> None:
+        if (folder := self._folder()) is None or self._path is None:
+            return
+        records = {id: _record(standing) for id, standing in self._known.items()}
+        try:
+            # A crash costs nothing but a request more: it is not worth waiting for the disk.
+            atomic.replace(self._path, json.dumps(records, indent=1).encode() + b"\n", 0o600, durable=False)
+        except OSError as error:
+            log.info("the state of the keys is not saved: %s: %s", folder, error.strerror)
+        self._signature = _signature(self._path)
+
+
+def _id(profile: Profile) -> str:
+    """A key by a name that does not tell it."""
+    return hashlib.sha256(f"{profile.base_url}\n{profile.api_key}".encode()).hexdigest()[:16]
+
+
+def _seconds(category: str, wait: float | None, times: int) -> float:
+    """How long it rests for the `times`-th time in a row."""
+    if category in WHOLE:
+        return WHOLE[category]
+    if category == "rate_limit":
+        return wait or LIMITED[min(times, len(LIMITED)) - 1]
+    return max(OTHERWISE, wait or 0.0)
+
+
+def _is_over(rest: Rest, now: float) -> bool:
+    """Is it to be forgotten? Also where the clock was set back since."""
+    return now > rest.until + REMEMBERED or now < rest.since - 1
+
+
+@contextmanager
+def _alone(folder: Path | None) -> Iterator[None]:
+    """Hold the lock of this file among processes; not for ever: one that is stopped must not stop us."""
+    if folder is None:
+        yield
+        return
+    try:
+        fd = os.open(folder / "profiles.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+    except OSError:
+        yield
+        return
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.002)
+            except OSError:  # a file system without locks
+                break
+        yield
+    finally:
+        os.close(fd)
+
+
+def _signature(path: Path) -> tuple[int, ...] | None:
+    try:
+        info = os.stat(path)
+    except OSError:
+        return None
+    return info.st_mtime_ns, info.st_size, info.st_ino
+
+
+def _record(standing: Standing) -> dict[str, Any]:
+    rests = {model: rest._asdict() for model, rest in standing.rests.items()}
+    return {"rests": rests, "used": standing.used, "failures": dict(standing.failures)}
+
+
+def _parsed(data: bytes) -> dict[str, Standing]:
+    """What a file says; what is broken in it is left out."""
+    try:
+        records = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    known = {}
+    for id, record in records.items() if isinstance(records, dict) else ():
+        if isinstance(record, dict):
+            rests, failures = record.get("rests"), record.get("failures")
+            known[id] = Standing(
+                {model: rest for model, each in _items(rests) if (rest := _rest(each))},
+                _time(record.get("used")),
+                Counter({name: times for name, times in _items(failures) if name in CATEGORIES and _is_count(times)}),
+            )
+    return known
+
+
+def _items(value: object) -> list[tuple[str, Any]]:
+    return list(value.items()) if isinstance(value, dict) else []
+
+
+def _rest(value: object) -> Rest | None:
+    if not isinstance(value, dict) or value.get("category") not in CATEGORIES or not _is_count(value.get("times")):
+        return None
+    since, until = _time(value.get("since")), _time(value.get("until"))
+    return Rest(value["category"], since, until, value["times"]) if 0 <= until - since <= LONGEST else None
+
+
+def _time(value: object) -> float:
+    """Seconds since the epoch; 0 for what are none."""
+    return float(value) if isinstance(value, (int, float)) and 0 < value < 1e11 else 0.0
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 < value < 1 << 52

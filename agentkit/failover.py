@@ -66,9 +66,9 @@ class Failover(Flow):
         tries = _Tries(self, store.state.model)
         while pair := tries.next():
             began = self.profiles.now()
-            self._say_who(store, pair, tries)
             call = LLMCall(self.clients[pair.profile], self.extra, pair.model, tries.allowance)
             try:
+                self._say_who(store, pair, tries)
                 reply: Reply = call.run(store)
             except LLMError as error:
                 cooldown, wait = tries.failed(pair, error, began)

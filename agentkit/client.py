@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -16,7 +16,7 @@ from .errors import LLMError
 from .events import Event, Notice
 from .exchange import Connected, Exchange
 from .log import SHORTEST_KEY
-from .wire import Parser, Reply, encode
+from .wire import THINKING_FIELDS, Parser, Reply, encode
 
 if TYPE_CHECKING:
     from requests import Response, Session
@@ -44,6 +44,13 @@ REFUSALS = {
         r"|\btools['\"`]?[\])]?[:,]? ?(?:is |was )?(?:extra|unknown|unexpected|unrecogni[sz]ed)"
         r"(?: (?:inputs?|fields?|param\w*|arguments?|keyword))"
     ),
+    # What a model has thought is sent back with its calls: some servers want it, others refuse what they do not know.
+    "reasoning": r"(?s)\A(?!.*(?:missing|requir|must be|passed back)).*\breasoning(?:_content)?\b",
+}
+LOST = {
+    "stream_options": "tokens are estimated",
+    "tools": "it cannot use tools",
+    "reasoning": "it is not told what was thought before",
 }
 
 
@@ -93,11 +100,7 @@ class Client:
         model = str(body.get("model"))
         dropped: list[str] = []
         while True:
-            asked = {
-                name: value
-                for name, value in body.items()
-                if name not in dropped and (model, name) not in self._refused
-            }
+            asked = _without(body, [name for name in REFUSALS if name in dropped or (model, name) in self._refused])
             events, begun = self._ask(asked, cancel, allowance), False
             try:
                 while True:
@@ -115,8 +118,7 @@ class Client:
             finally:
                 events.close()
             dropped.append(field)
-            lost = "tokens are estimated" if field == "stream_options" else "it cannot use tools"
-            yield Notice(f"{model} at {urlsplit(self._urls[0]).netloc} does not take `{field}`: {lost}.", "warn")
+            yield Notice(f"{model} at {urlsplit(self._urls[0]).netloc} does not take `{field}`: {LOST[field]}.", "warn")
 
     def _ask(self, body: Mapping[str, Any], cancel: Cancel, allowance: Allowance) -> Generator[Event, None, Reply]:
         """One request; a base URL that leaves /v1 open is tried both ways, and the one that works is kept."""
@@ -226,6 +228,23 @@ def _refused_field(error: LLMError, body: Mapping[str, Any]) -> str | None:
     if error.category not in ("bad_request", "model_not_found", "server_error", "unknown"):
         return None
     for field, words in REFUSALS.items():
-        if field in body and re.search(words, error.detail, re.IGNORECASE):
+        if _holds(body, field) and re.search(words, error.detail, re.IGNORECASE):
             return field
     return None
+
+
+def _holds(body: Mapping[str, Any], field: str) -> bool:
+    if field == "reasoning":
+        return any(name in message for message in body["messages"] for name in THINKING_FIELDS)
+    return field in body
+
+
+def _without(body: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
+    """The body without what the server does not take."""
+    rest = {name: value for name, value in body.items() if name not in fields}
+    if "reasoning" in fields:
+        rest["messages"] = [
+            {name: value for name, value in message.items() if name not in THINKING_FIELDS}
+            for message in body["messages"]
+        ]
+    return rest

@@ -75,6 +75,7 @@ class Failover(Flow):
                 if error.category not in FINAL or (error.begun and error.category == "overflow"):
                     _tell(store, pair, error, cooldown, tries.what_next(pair, wait))
                 if error.category in FINAL:
+                    store.state.used = pair.model
                     raise
             else:
                 self._used = pair.model

@@ -53,7 +53,7 @@ class Turn(Flow):
 
     def run(self, store: Store) -> Event:
         """Whatever happens, the conversation is left fit for the next request, and one event ends the turn."""
-        started, closing = time.monotonic(), INTERRUPTED
+        started, closing, window = time.monotonic(), INTERRUPTED, store.state.window
         before = store.context.messages[-1].get("n", 0) if store.context.messages else 0
         ending: Event
         try:
@@ -76,6 +76,8 @@ class Turn(Flow):
             cure = "Say it again; with LOG_LEVEL=debug the log tells more."
             ending = Error("unknown", f"agentkit itself failed ({type(error).__name__}: {error}). {cure}"[:300])
         finally:
+            if store.state.used not in ("", store.state.model):
+                store.state.window = window  # it was another model that could take less
             store.settle(closing)
             store.sync()
         store.run.publish(ending)

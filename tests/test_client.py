@@ -372,6 +372,46 @@ def test_a_field_that_is_refused_is_left_out_from_then_on_and_said_once(field: s
         assert set(body) - set(server.requests[-1].json) == {field}
 
 
+THOUGHT = {
+    "role": "assistant",
+    "content": None,
+    "reasoning_content": "Hm.",
+    "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}],
+}
+THINKING = {**BODY, "messages": [*BODY["messages"], THOUGHT, {"role": "tool", "tool_call_id": "c1", "content": "x"}]}
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        json_error(400, "'messages.1' : property 'reasoning_content' is unsupported", "invalid_request_error"),
+        json_answer(
+            {"detail": [{"type": "extra_forbidden", "loc": ["body", "messages", 1, "assistant", "reasoning_content"],
+                         "msg": "Extra inputs are not permitted"}]}, 422,
+        ),
+        json_error(400, "Additional properties are not allowed ('reasoning_content' was unexpected) - 'messages.1'"),
+    ],
+)  # fmt: skip
+def test_what_another_model_has_thought_is_left_out_where_it_is_refused(refusal: Response) -> None:
+    def answer(request: Request, index: int) -> Response:
+        return refusal if b"reasoning_content" in request.body else text_stream("Hi")
+
+    with Loopback(answer) as server:
+        client = Client(server.url)
+        assert ask(client, THINKING)[0].text == "Hi"
+        assert ask(client, THINKING)[1] == [Text("Hi")]
+        assert len(server.requests) == 3
+        assert [each["role"] for each in server.requests[-1].json["messages"]] == ["user", "assistant", "tool"]
+
+
+def test_thoughts_that_are_wanted_are_not_left_out_since_others_are_missing() -> None:
+    wanted = json_error(400, "Missing `reasoning_content` field in the assistant message at message index 1")
+    with Loopback([wanted]) as server:
+        with pytest.raises(LLMError):
+            ask(Client(server.url), THINKING)
+        assert len(server.requests) == 1
+
+
 def test_both_fields_may_be_refused() -> None:
     body = {**BODY, "stream_options": {"include_usage": True}, "tools": TOOLS}
 

@@ -65,9 +65,11 @@ def commands(
             profiles().reset(int(number) if number else None)
         elif word:
             raise CommandError("It is /profiles, /profiles reset or /profiles reset N.")
-        rows = [_row(each, profiles().standing(each.number), profiles().now()) for each in profiles().profiles]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+        lines = [
+            line
+            for each in profiles().profiles
+            for line in _rows(each, profiles().standing(each.number), profiles().now())
+        ]
         models = dict.fromkeys((order.session.view.model, *settings().llm_fallback_models, settings().llm_model))
         return "\n".join((*lines, f"models  {', then '.join(models)}"))
 
@@ -89,20 +91,17 @@ def _bill(days: Mapping[str, Spent]) -> list[str]:
     ]
 
 
-def _row(profile: Profile, standing: Standing, now: float) -> tuple[str, ...]:
+def _rows(profile: Profile, standing: Standing, now: float) -> tuple[str, str]:
     key = profile.api_key
+    shown = f"...{key[-4:]}" if len(key) >= SHOWN else "a short key" if key else "no key"
     rests = [
         f"rests {span(rest.until - now)} ({', '.join(filter(None, (rest.category.replace('_', ' '), model)))})"
         for model, rest in sorted(standing.rests.items())
     ]
     failures = [f"{name.replace('_', ' ')} {times}" for name, times in sorted(standing.failures.items())]
     return (
-        str(profile.number),
-        urlsplit(profile.base_url).netloc,
-        f"...{key[-4:]}" if len(key) >= SHOWN else "a short key" if key else "no key",
-        "; ".join(rests) or "ready",
-        f"last answer {_moment(standing.used)}",
-        f"failures: {', '.join(failures) or 'none'}",
+        f"{profile.number}  {urlsplit(profile.base_url).netloc}  {shown}  {'; '.join(rests) or 'ready'}",
+        f"   last answer {_moment(standing.used)}, failures: {', '.join(failures) or 'none'}",
     )
 
 

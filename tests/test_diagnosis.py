@@ -33,7 +33,7 @@ from .answers import openai, openrouter, page, valid
             "The server failed (500): Core dumped.",
             "set LLM_FALLBACK_MODELS.",
         ),
-        (429, openai("Slow. try again in 90 s"), "Too many requests (429): Slow", "add another key as LLM_API_KEY_1."),
+        (429, openai("Slow. try again in 90 s"), "Too many requests (429): Slow", "add a key as LLM_API_KEY_<n>."),
         (500, openai("x" * 1000), "The server failed (500): xxx", "x… Try again, or set LLM_FALLBACK_MODELS."),
     ],
 )

@@ -24,8 +24,9 @@ def failover(event: Failover) -> str:
     """Empty where nothing follows but the error itself."""
     if event.next == Failover.NOTHING:
         return ""
-    rests = f" It rests for {span(event.cooldown)}." if event.cooldown else ""
-    return f"profile {event.profile}, {event.model}: {event.category.replace('_', ' ')}.{rests} Next: {event.next}."
+    rests = f" and rests for {span(event.cooldown)}" if event.cooldown else ""
+    why = event.category.replace("_", " ")
+    return f"Profile {event.profile} failed for {event.model} ({why}){rests}. Next: {event.next}."
 
 
 def compacted(event: Compacted) -> str:

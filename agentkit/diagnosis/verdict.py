@@ -19,8 +19,8 @@ DETAIL = 2_000  # characters of a detail
 # What happened and what to do about it. A message is both, with the server's own words between them.
 _SENTENCES = {
     "auth": ("The key was refused", "Check LLM_API_KEY."),
-    "billing": ("The account has no credit left", "Add credit at the provider, or another key as LLM_API_KEY_1."),
-    "rate_limit": ("Too many requests", "Try again later, or add another key as LLM_API_KEY_1."),
+    "billing": ("The account has no credit left", "Add credit at the provider, or another key as LLM_API_KEY_<n>."),
+    "rate_limit": ("Too many requests", "Try again later, or add a key as LLM_API_KEY_<n>."),
     "overloaded": ("The server is overloaded", "Try again later, or set LLM_FALLBACK_MODELS."),
     "timeout": ("The server took too long", "Try again, or raise LLM_TIMEOUT."),
     "overflow": ("The conversation is too long for the model", "Shorten it, or check LLM_CONTEXT_WINDOW."),
@@ -161,7 +161,7 @@ def _message(category: str, status: int | None, complaint: Complaint, wait: floa
     elif category == "unknown" and status in (401, 403, 451, 503):
         what, cure = "The way to the server is blocked", "Check from where you connect, or use another provider."
     elif category == "rate_limit" and wait:
-        cure = f"Try again in {span(wait)}, or add another key as LLM_API_KEY_1."
+        cure = f"Try again in {span(wait)}, or add a key as LLM_API_KEY_<n>."
     what += f" ({status})" if status is not None and 300 <= status < 1000 else ""
     room = MESSAGE - len(what) - len(cure) - len(": . ")
     words = words if len(words) <= room else words[: room - 1].rstrip(" .,;:") + "…"

@@ -21,7 +21,7 @@ from .command import Command, Commands, Order
 from .errors import Cancelled, CommandError
 from .events import Answer, Ask, Done, Error, Event, Inbound, Interrupted, Notice
 from .failover import Failover
-from .lanes import Lanes
+from .lanes import LaneFull, Lanes
 from .ledger import Ledger
 from .names import encoded
 from .node import Node, Run
@@ -197,6 +197,8 @@ class App:
 
         try:
             self._lanes.get(session.key).put(work)
+        except LaneFull as error:
+            publish(Error("overloaded", str(error)))
         except RuntimeError as error:
             publish(_failed(error))
 

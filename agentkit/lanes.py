@@ -1,7 +1,7 @@
 """One worker per busy session: what is put into a lane runs in order, lanes run side by side.
 
-Runs callables, knows no session. An idle lane costs no thread: workers take lanes from one queue, one piece of work at
-a time, and end when it is empty, so that many lanes share few threads fairly.
+Runs callables, knows no session. An idle lane costs nothing at all: workers take lanes from one queue, one piece of
+work at a time, and end when it is empty, so that many lanes share few threads fairly.
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from .cancel import Cancel
-from .errors import Cancelled
+from .errors import AgentkitError, Cancelled
 
 log = logging.getLogger("agentkit")
 
 Work = Callable[[Cancel], object]
+
+
+class LaneFull(AgentkitError):
+    """Too much waits in this lane. What to do: let it be answered first."""
 
 
 class _Job(NamedTuple):
@@ -29,91 +33,111 @@ class _Job(NamedTuple):
     cancel: Cancel
 
 
-class Lane:
-    """The work of one session; never two pieces of it at once."""
+class _Queue:
+    """What a busy lane has to do; since: when the job that runs began, in monotonic seconds."""
 
-    def __init__(self, lanes: Lanes) -> None:
-        self._lanes = lanes
-        self._jobs: deque[_Job] = deque()
-        self._running: _Job | None = None
+    def __init__(self) -> None:
+        self.jobs: deque[_Job] = deque()
+        self.running: _Job | None = None
+        self.since = 0.0
+
+
+class LaneView(NamedTuple):
+    """A busy lane as others may see it. seconds: since its work began, None: it waits for a worker."""
+
+    key: str
+    seconds: float | None
+    background: bool
+    waiting: int
+
+
+class Lane(NamedTuple):
+    """The work of one session; never two pieces of it at once. Only a name: what is to be done is with Lanes."""
+
+    lanes: Lanes
+    key: str
 
     @property
     def busy(self) -> bool:
-        return self._running is not None or bool(self._jobs)
+        with self.lanes.lock:
+            return self.key in self.lanes.queues
 
     def put(self, work: Work) -> None:
         """Work that somebody waits for: in order, before background work, which it interrupts.
 
-        Raises RuntimeError where the system has no thread for it.
+        Raises LaneFull, and RuntimeError where the system has no thread for it.
         """
         job = _Job(work, False, Cancel())
-        with self._lanes.lock:
-            first = next((at for at, each in enumerate(self._jobs) if each.background), len(self._jobs))
-            self._jobs.insert(first, job)
-            running = self._running
-            if self._lanes.stopping:
+        with self.lanes.lock:
+            queue = self.lanes.queues.get(self.key) or _Queue()
+            first = next((at for at, each in enumerate(queue.jobs) if each.background), len(queue.jobs))
+            if first >= self.lanes.waiting + (queue.running is None):
+                raise LaneFull(f"{first} messages wait here already. Wait for an answer, then say it again.")
+            queue.jobs.insert(first, job)
+            if self.lanes.stopping:
                 job.cancel.set()  # it still runs, and so comes to an end that somebody hears of
-            self._lanes.ready(self)
+            self.lanes.ready(self.key, queue)
+            running = queue.running
         if running is not None and running.background:
             running.cancel.set()
 
     def offer(self, work: Work) -> bool:
         """Work that nobody waits for: taken only when the lane is idle; was it taken?"""
-        with self._lanes.lock:
-            if self.busy or self._lanes.stopping:
+        with self.lanes.lock:
+            if self.key in self.lanes.queues or self.lanes.stopping:
                 return False
-            self._jobs.append(_Job(work, True, Cancel()))
-            self._lanes.ready(self)
+            queue = _Queue()
+            queue.jobs.append(_Job(work, True, Cancel()))
+            self.lanes.ready(self.key, queue)
             return True
 
     def interrupt(self) -> bool:
         """Stop the piece of work that runs, or is about to, if any; what is queued behind it goes on."""
-        with self._lanes.lock:
-            job = self._running or (self._jobs[0] if self._jobs else None)
+        with self.lanes.lock:
+            queue = self.lanes.queues.get(self.key)
+            job = (queue.running or next(iter(queue.jobs), None)) if queue else None
         if job is None:
             return False
         job.cancel.set()
         return True
 
-    def _step(self) -> None:
-        """Run the next piece of work. Called by a worker, one at a time for a lane."""
-        with self._lanes.lock:
-            if not self._jobs:
-                return
-            job = self._running = self._jobs.popleft()
-        try:
-            job.work(job.cancel)
-        except Cancelled:
-            pass
-        except BaseException:  # the top of this thread: even an exit must not take the lane with it
-            log.exception("work failed in a lane")
-        finally:
-            with self._lanes.lock:
-                self._running = None
-
 
 class Lanes:
-    """All lanes, by session key. limit: how many pieces of work may run at once."""
+    """All lanes, by session key. limit: how many pieces of work may run at once; waiting: how many may be in a lane
+    behind the one that runs."""
 
-    def __init__(self, limit: int = 16) -> None:
-        # Serialises the queues of all lanes and the count of workers, so that `offer` decides and takes in one step.
+    def __init__(self, limit: int = 16, waiting: int = 20) -> None:
+        # Serialises all queues and the count of workers, so that `offer` decides and takes in one step.
         self.lock = threading.Lock()
-        self._limit = limit
-        self._lanes: dict[str, Lane] = {}
-        self._ready: deque[Lane] = deque()  # lanes with work that no worker holds, longest waiting first
-        self._held: set[Lane] = set()  # lanes in _ready, or in a worker's hands
+        self.queues: dict[str, _Queue] = {}  # of the lanes that are busy
+        self._limit, self.waiting = limit, waiting
+        self._ready: deque[str] = deque()  # lanes with work that no worker holds, longest waiting first
         self._workers: set[threading.Thread] = set()
         self.stopping = False
 
     def get(self, key: str) -> Lane:
-        """The lane of a session, made on first use."""
-        with self.lock:
-            return self._lanes.setdefault(key, Lane(self))
+        """The lane of a session."""
+        return Lane(self, key)
 
-    def ready(self, lane: Lane) -> None:
+    def view(self) -> list[LaneView]:
+        """The busy ones, those that run first."""
+        now = time.monotonic()
+        with self.lock:
+            views = [
+                LaneView(
+                    key,
+                    now - queue.since if queue.running else None,
+                    (queue.running or queue.jobs[0]).background,
+                    len(queue.jobs),
+                )
+                for key, queue in self.queues.items()
+            ]
+        return sorted(views, key=lambda each: (each.seconds is None, -(each.seconds or 0.0)))
+
+    def ready(self, key: str, queue: _Queue) -> None:
         """The lane has work. Called with the lock held."""
         assert self.lock.locked()
-        if lane in self._held:
+        if key in self.queues:
             return
         if len(self._workers) < self._limit:
             worker = threading.Thread(target=self._work, name="lane", daemon=True)
@@ -121,12 +145,11 @@ class Lanes:
                 worker.start()
             except RuntimeError:  # no thread to be had; those there are get to it
                 if not self._workers:
-                    lane._jobs.pop()
                     raise
             else:
                 self._workers.add(worker)
-        self._held.add(lane)
-        self._ready.append(lane)
+        self.queues[key] = queue
+        self._ready.append(key)
 
     def stop(self, timeout: float) -> bool:
         """Interrupt what runs and what waits, and wait for its end, in seconds; has everything ended?
@@ -135,7 +158,7 @@ class Lanes:
         """
         with self.lock:
             self.stopping = True
-            jobs = [job for lane in self._lanes.values() for job in (lane._running, *lane._jobs) if job]
+            jobs = [job for queue in self.queues.values() for job in (queue.running, *queue.jobs) if job]
             workers = list(self._workers)
         for job in jobs:
             job.cancel.set()
@@ -145,15 +168,29 @@ class Lanes:
         return not any(worker.is_alive() for worker in workers)
 
     def _work(self) -> None:
+        """A worker's life: a piece of work from each lane in turn, until none has any."""
         while True:
             with self.lock:
                 if not self._ready:
                     self._workers.discard(threading.current_thread())
                     return
-                lane = self._ready.popleft()
-            lane._step()
+                key = self._ready.popleft()
+                queue = self.queues[key]
+                job = queue.running = queue.jobs.popleft()
+                queue.since = time.monotonic()
+            _run(job)
             with self.lock:
-                if lane.busy:
-                    self._ready.append(lane)
+                queue.running = None
+                if queue.jobs:
+                    self._ready.append(key)
                 else:
-                    self._held.discard(lane)
+                    del self.queues[key]
+
+
+def _run(job: _Job) -> None:
+    try:
+        job.work(job.cancel)
+    except Cancelled:
+        pass
+    except BaseException:  # the top of this thread: even an exit must not take the lane with it
+        log.exception("work failed in a lane")

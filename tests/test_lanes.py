@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from agentkit.cancel import Cancel
-from agentkit.lanes import Lanes
+from agentkit.lanes import LaneFull, Lanes, LaneView
 
 WAIT = 10.0
 
@@ -19,7 +21,7 @@ def settle(lanes: Lanes, *keys: str) -> None:
 
 
 def test_work_of_one_lane_runs_in_order_and_never_overlaps() -> None:
-    lanes, seen, inside = Lanes(), [], []
+    lanes, seen, inside = Lanes(waiting=100), [], []
 
     def work(number: int) -> None:
         inside.append(number)
@@ -171,3 +173,47 @@ def test_work_that_exits_does_not_end_its_lane() -> None:
     lanes.get("b").put(leaves)
     lanes.get("a").put(lambda cancel: ran.set())
     assert ran.wait(WAIT)
+
+
+class Holding:
+    """Work that runs until it is let go."""
+
+    def __init__(self) -> None:
+        self.begun, self.gate = threading.Event(), threading.Event()
+
+    def __call__(self, cancel: Cancel) -> None:
+        self.begun.set()
+        self.gate.wait(WAIT)
+
+
+def test_too_much_in_a_lane_is_refused_and_what_waits_is_answered() -> None:
+    lanes, holding, order, done = Lanes(waiting=3), Holding(), [], threading.Event()
+    lane = lanes.get("a")
+    lane.put(holding)
+    assert holding.begun.wait(WAIT)
+    for number in range(2):
+        lane.put(lambda cancel, number=number: order.append(number))  # type: ignore[misc]
+    lane.put(lambda cancel: done.set())
+    with pytest.raises(LaneFull, match="3 messages wait here already"):
+        lane.put(lambda cancel: order.append(99))
+    lanes.get("b").put(lambda cancel: None)
+    holding.gate.set()
+    assert done.wait(WAIT)
+    assert order == [0, 1]
+
+
+def test_what_is_busy_can_be_seen_and_an_idle_lane_leaves_nothing_behind() -> None:
+    lanes, holding = Lanes(limit=1), Holding()
+    lanes.get("a").put(holding)
+    assert holding.begun.wait(WAIT)
+    lanes.get("b").put(lambda cancel: None)
+    lanes.get("b").put(lambda cancel: None)
+    first, second = lanes.view()
+    assert first.key == "a" and first.seconds is not None and first.waiting == 0
+    assert second == LaneView("b", None, False, 2)
+    holding.gate.set()
+    settle(lanes, "a", "b")
+    for thread in threading.enumerate():
+        if thread.name == "lane":
+            thread.join(WAIT)
+    assert lanes.view() == [] and not lanes.queues

@@ -187,7 +187,7 @@ class Agents:
             raise CommandError("A model's name is one word: /model NAME.")
         if not session.follows:
             raise CommandError("It lasts only as long as a chat: LLM_MODEL, or model: in AGENT.md, selects one.")
-        session.model = "" if order.rest == OFF else order.rest
+        session.model, session.store.state.used = "" if order.rest == OFF else order.rest, ""
         return f"{self.model(session)} answers here from now on, until you leave."
 
     def _prompt(self, order: Order) -> str:

@@ -82,7 +82,7 @@ class App:
             self._scope,
             lambda: self.commands.table,
         )
-        self._ledger = Ledger(self.workspace / ".state" / "usage")
+        self._ledger = Ledger(None if settings.demo else self.workspace / ".state" / "usage")
         self.commands = Commands(self._commands(), skills.by_name(self._agents.skills))
         self._lanes = Lanes(settings.max_turns)
         self._lock = threading.Lock()  # serialises the making of sessions
@@ -137,8 +137,13 @@ class App:
         kept = None if self._demo else self.workspace / ".state" / "profiles.json"
         self._profiles = Profiles(settings.profiles, kept)
         for each in settings.profiles:
-            client = Client(each.base_url, each.api_key, timeout=settings.llm_timeout, direct=self._demo is not None)
-            self._clients[each.number] = client
+            self._clients[each.number] = Client(
+                each.base_url,
+                each.api_key,
+                timeout=settings.llm_timeout,
+                direct=self._demo is not None,
+                secrets=settings.secrets,
+            )
         for channel in self.channels.values():
             channel.start(self.dispatch, partial(self.approvals.answer, channel.name))
         if self._demo:
@@ -167,6 +172,7 @@ class App:
         for client in self._clients.values():
             client.close()
         self._profiles.close()
+        self._ledger.close()
         if self._demo:
             self._demo.stop()
         return unsaved

@@ -18,7 +18,7 @@ def replace(path: Path, data: bytes, mode: int | None = None, *, durable: bool =
     try:
         try:
             old = os.stat(path.name, dir_fd=folder)
-        except FileNotFoundError:
+        except OSError:  # there is none, or it is a link that leads nowhere
             old = None
         replace_at(folder, path.name, data, mode, old, durable=durable)
     finally:
@@ -60,10 +60,13 @@ def replace_at(
 def small(path: Path, most: int = 16 << 20) -> bytes:
     """What a regular file holds, of at most so many bytes; raises OSError. A FIFO in its place makes nobody wait."""
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    with open(fd, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(errno.EINVAL, "it is no regular file", str(path))
-        return file.read(most)
+        with open(fd, "rb", closefd=False) as file:
+            return file.read(most)
+    finally:
+        os.close(fd)
 
 
 def move(old: Path, new: Path) -> None:

@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 
 from .cancel import Cancel
 from .diagnosis import classify
+from .dialects import DIALECTS, spoken, translated
 from .errors import LLMError
 from .events import Event, Notice
 from .exchange import Connected, Exchange
 from .log import SHORTEST_KEY
-from .wire import THINKING_FIELDS, Parser, Reply, encode
+from .wire import Parser, Reply, encode
 
 if TYPE_CHECKING:
     from requests import Response, Session
@@ -31,27 +32,7 @@ AFTER_FINISH = 2.0  # seconds for usage and [DONE] after the reply is complete
 AFTER_DONE = 0.25  # seconds for the end of the body, so that the connection can be kept
 ERROR_BODY = 64 << 10  # bytes of an error answer that are looked at
 ERROR_PATIENCE = 2.0  # seconds for them
-
-# How servers say that they do not know a field of the request, by the field that is then left out.
-REFUSALS = {
-    "stream_options": r"stream_options|include_usage",
-    "tools": (
-        r"not support \S*\s?(?:tool|function)|support tool use|enable-auto-tool-choice|requires? --jinja"
-        r"|\b(?:tool|function)s?\b['\"`]?(?: calls?| calling| choice| use| param\w*)?(?: is| are)? (?:not |un)"
-        r"(?:supported|permitted|allowed|enabled|available|implemented|recogni[sz]ed)"
-        r"|(?:unrecogni[sz]ed|unknown|unexpected|unsupported|extra|additional) [\w -]{0,20}"
-        r"(?:argument|param|field|key|input|propert|option)[^.:]{0,40}[:\s'\"`(\[]+tools\b(?!\[)"
-        r"|\btools['\"`]?[\])]?[:,]? ?(?:is |was )?(?:extra|unknown|unexpected|unrecogni[sz]ed)"
-        r"(?: (?:inputs?|fields?|param\w*|arguments?|keyword))"
-    ),
-    # What a model has thought is sent back with its calls: some servers want it, others refuse what they do not know.
-    "reasoning": r"(?s)\A(?!.*(?:missing|requir|must be|passed back)).*\breasoning(?:_content)?\b",
-}
-LOST = {
-    "stream_options": "tokens are estimated",
-    "tools": "it cannot use tools",
-    "reasoning": "it is not told what was thought before",
-}
+BEGINNING = 12  # characters of a key that tell it
 
 
 class Allowance:
@@ -68,16 +49,26 @@ class Allowance:
 
 class Client:
     """base_url: with or without /v1; api_key: empty sends none; timeout: seconds between two pieces of an answer;
-    direct: no proxy, for a server inside this process. May be used from several threads."""
+    direct: no proxy, for a server inside this process; secrets: other keys that no message may show. May be used from
+    several threads."""
 
-    def __init__(self, base_url: str, api_key: str = "", *, timeout: float = 120.0, direct: bool = False) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str = "",
+        *,
+        timeout: float = 120.0,
+        direct: bool = False,
+        secrets: Sequence[str] = (),
+    ) -> None:
+        self._secrets = [each for each in (api_key, *secrets) if len(each) >= SHORTEST_KEY]
         self._urls = endpoints(base_url)
         self._key = api_key
         self._timeout = timeout
         self._direct = direct
         self._lock = threading.Lock()  # serialises the making of the one session
         self._session: Session | None = None
-        self._refused: set[tuple[str, str]] = set()  # (model, field) that this endpoint does not take
+        self._spoken: dict[str, set[str]] = {}  # by model: the dialects of this endpoint
 
     def close(self) -> None:
         """Give the connections back."""
@@ -93,14 +84,15 @@ class Client:
     ) -> Generator[Event, None, Reply]:
         """Send a request and yield the answer's events as they arrive; returns the Reply.
 
-        Raises LLMError, and Cancelled when `cancel` is set. A field the endpoint refuses is left out, and said once;
-        allowance: for that, for redirects and for the search of the address, one at the least is taken to be left.
+        Raises LLMError, and Cancelled when `cancel` is set. What the endpoint does not take is changed (see dialects), and said once;
+        allowance: for that, for redirects and for the search of the address; one is taken to be left.
         """
         allowance = allowance or Allowance()
         model = str(body.get("model"))
-        dropped: list[str] = []
+        learned: list[str] = []
         while True:
-            asked = _without(body, [name for name in REFUSALS if name in dropped or (model, name) in self._refused])
+            known = {*learned, *self._spoken.get(model, ())}
+            asked = translated(body, known)
             events, begun = self._ask(asked, cancel, allowance), False
             try:
                 while True:
@@ -108,17 +100,18 @@ class Client:
                     begun = True
                     yield event
             except StopIteration as end:
-                self._refused.update((model, field) for field in dropped)  # it was that, then
+                if learned:  # it was that, then
+                    self._spoken[model] = known
                 reply: Reply = end.value
                 return reply
             except LLMError as error:
-                field = None if begun else _refused_field(error, asked)
-                if field is None or allowance.left <= 0:
+                dialect = None if begun or allowance.left <= 0 else spoken(error, asked, known)
+                if dialect is None:
                     raise
             finally:
                 events.close()
-            dropped.append(field)
-            yield Notice(f"{model} at {urlsplit(self._urls[0]).netloc} does not take `{field}`: {LOST[field]}.", "warn")
+            learned.append(dialect)
+            yield Notice(f"{model} at {urlsplit(self._urls[0]).netloc} {DIALECTS[dialect].means}.", "warn")
 
     def _ask(self, body: Mapping[str, Any], cancel: Cancel, allowance: Allowance) -> Generator[Event, None, Reply]:
         """One request; a base URL that leaves /v1 open is tried both ways, and the one that works is kept."""
@@ -204,10 +197,13 @@ class Client:
         return LLMError("timeout", f"{host} sent nothing of an answer for {seconds:g} s. {cure}")
 
     def _without_key(self, error: LLMError) -> LLMError:
-        """Servers like to quote the key they were given."""
-        if len(self._key) < SHORTEST_KEY or self._key not in error.message + error.detail:
+        """Servers like to quote the key they were given; a long one may have been cut off since."""
+        message, detail = error.message, error.detail
+        for secret in self._secrets:
+            pattern = re.escape(secret[:BEGINNING]) + (r"\S*" if len(secret) > BEGINNING else "")
+            message, detail = (re.sub(pattern, "[key]", text) for text in (message, detail))
+        if (message, detail) == (error.message, error.detail):
             return error
-        message, detail = (text.replace(self._key, "[key]") for text in (error.message, error.detail))
         return LLMError(
             error.category, message[:300], status=error.status, retry_after=error.retry_after, detail=detail
         )
@@ -222,29 +218,3 @@ def endpoints(base_url: str) -> list[str]:
     if not re.search(r"/v\d", urlsplit(base).path):
         urls.append(f"{base}/v1/chat/completions")
     return urls if urlsplit(base).path else urls[::-1]
-
-
-def _refused_field(error: LLMError, body: Mapping[str, Any]) -> str | None:
-    if error.category not in ("bad_request", "model_not_found", "server_error", "unknown"):
-        return None
-    for field, words in REFUSALS.items():
-        if _holds(body, field) and re.search(words, error.detail, re.IGNORECASE):
-            return field
-    return None
-
-
-def _holds(body: Mapping[str, Any], field: str) -> bool:
-    if field == "reasoning":
-        return any(name in message for message in body["messages"] for name in THINKING_FIELDS)
-    return field in body
-
-
-def _without(body: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
-    """The body without what the server does not take."""
-    rest = {name: value for name, value in body.items() if name not in fields}
-    if "reasoning" in fields:
-        rest["messages"] = [
-            {name: value for name, value in message.items() if name not in THINKING_FIELDS}
-            for message in body["messages"]
-        ]
-    return rest

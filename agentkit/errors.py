@@ -41,10 +41,12 @@ class LLMError(AgentkitError):
 
     category: one of CATEGORIES; message: one line of at most 300 characters for the user;
     status: the HTTP status, None where there was no answer; retry_after: seconds the server asked to wait;
-    detail: the server's own words, for decisions and the log; begun: a part of the reply had been shown by then.
+    detail: the server's own words, for decisions and the log; begun: a part of the reply had been shown by then;
+    model: the one that was asked, where it may be another than the one selected.
     """
 
     begun = False
+    model = ""
 
     def __init__(
         self,

@@ -61,7 +61,7 @@ class LLMCall(Node):
         return reply
 
     def post(self, store: Store, inputs: Any, result: Reply) -> Reply:
-        used = store.state.used = self.model or store.state.model
+        used = self.model or store.state.model
         if result.finish_reason == "interrupted":
             if result.text:
                 store.append({"role": "assistant", "content": result.text, "interrupted": True})
@@ -72,4 +72,5 @@ class LLMCall(Node):
                 store.measured(tokens)
             store.append({**assistant(result), "model": used, **({"usage": usage} if usage else {})})
             store.state.spend(usage)
+            store.state.used = used
         return result

@@ -41,6 +41,8 @@ def read(data: bytes, pending: Sequence[Mapping[str, Any]] = ()) -> Said:
     for record in (*records, *map(dict, pending)):
         if _is_usage(record.get("usage")):
             spent.append((str(record.get("at", ""))[:10], str(record.get("model", "")), record["usage"]))
+        elif "usage" not in record and record.get("role") == "assistant" and isinstance(record.get("model"), str):
+            spent.append((str(record.get("at", ""))[:10], record["model"], {}))  # the server has not counted
         if _is_message(record):
             kept.append(record.get("kept"))
             live.append(record)

@@ -47,11 +47,13 @@ class Rest(NamedTuple):
 
 @dataclass
 class Standing:
-    """What is known of a key: its rests by model ("": all models), when it answered last, its failures by category."""
+    """What is known of a key: its rests by model ("": all models), when it answered last, its failures by category;
+    changed: when something of it was last written."""
 
     rests: dict[str, Rest] = field(default_factory=dict)
     used: float = 0.0
     failures: Counter[str] = field(default_factory=Counter)
+    changed: float = 0.0
 
 
 class Profiles:
@@ -67,11 +69,15 @@ class Profiles:
         self.profiles, self.now = tuple(profiles), clock
         self._path = path
         self._ids = {each.number: _id(each) for each in profiles}
+        self.urls = {each.number: each.base_url for each in profiles}
+        first = {id: number for number, id in reversed(self._ids.items())}
+        self.numbers = tuple(number for number, id in self._ids.items() if first[id] == number)  # each key once
         self._lock = threading.Lock()  # serialises all that follows
         self._known: dict[str, Standing] = {}  # by id, as the file has it
         self._news = {id: Standing() for id in self._ids.values()}  # what the file does not have yet
         self._claims: dict[tuple[str, str], int] = {}  # by id and model: the thread that tries out what has rested
         self._signature: tuple[int, ...] | None = None  # of the file when it was read
+        self._saved = True  # all that is known is in the file
 
     # -- before a request
 
@@ -79,9 +85,10 @@ class Profiles:
         """Why this profile is not to be asked for this model now; None: it may be."""
         with self._lock:
             self._read()
+            if not (rests := self._rests(self._ids[number], model)):
+                return None
             now = self.now()
-            resting = (each for each in self._rests(self._ids[number], model) if each.until > now)
-            return max(resting, key=lambda rest: rest.until, default=None)
+            return max((each for each in rests if each.until > now), key=lambda rest: rest.until, default=None)
 
     def claim(self, number: int, model: str) -> bool:
         """May this thread ask it? What has rested is tried out by one thread at a time; `release` ends that."""
@@ -146,7 +153,7 @@ class Profiles:
         with self._lock:
             self._read()
             known, news, now = self._known.get(id, Standing()), self._news[id], self.now()
-            rests = {model: rest for model, rest in known.rests.items() if rest.until > now}
+            rests = {name: each for name, each in known.rests.items() if each.until > now and not _is_over(each, now)}
             return Standing(rests, max(known.used, news.used), known.failures + news.failures)
 
     def close(self) -> None:
@@ -159,19 +166,22 @@ class Profiles:
 
     def _rests(self, id: str, model: str) -> list[Rest]:
         """Those that are not forgotten."""
-        rests = self._known[id].rests if id in self._known else {}
+        rests = self._known[id].rests if id in self._known else None
+        if not rests:
+            return []
         now = self.now()
         return [rests[name] for name in ("", model) if name in rests and not _is_over(rests[name], now)]
 
     @contextmanager
     def _changing(self) -> Iterator[dict[str, Standing]]:
         """Change what all processes know: it is read, changed and written under a lock that only one can have."""
-        with self._lock, _alone(self._folder()):
-            self._read()
+        # The file's lock first: whoever waits for that, for another process, holds up nobody who only looks.
+        with _alone(self._folder()), self._lock:
+            self._read(sure=True)
             for id in self._ids.values():
                 known, news = self._known.setdefault(id, Standing()), self._news[id]
                 known.used, known.failures = max(known.used, news.used), known.failures + news.failures
-                self._news[id] = Standing()
+                known.changed, self._news[id] = self.now(), Standing()
             self._forget()
             yield self._known
             self._write()
@@ -180,26 +190,31 @@ class Profiles:
         now, ours = self.now(), set(self._ids.values())
         for id, standing in list(self._known.items()):
             standing.rests = {name: rest for name, rest in standing.rests.items() if not _is_over(rest, now)}
-            if id not in ours and not standing.rests and now - standing.used > UNUSED:
+            if id not in ours and not standing.rests and now - standing.changed > UNUSED:
                 del self._known[id]
 
     def _folder(self) -> Path | None:
         """Where the file goes; None: nowhere, as long as there is no workspace."""
-        if self._path is None or not self._path.parent.parent.is_dir():
+        if self._path is None or not os.path.isdir(self._path.parent.parent):
             return None
         with suppress(OSError):
             self._path.parent.mkdir(mode=0o700, exist_ok=True)
         return self._path.parent
 
-    def _read(self) -> None:
-        """Take in what another process has written."""
-        if self._path is None or (signature := _signature(self._path)) == self._signature:
+    def _read(self, sure: bool = False) -> None:
+        """Take in what another process has written; sure: even if the file looks as it did, as two may at once."""
+        if self._path is None:
+            return
+        signature = _signature(self._path)
+        if signature == self._signature and not (sure and signature and self._saved):
             return
         self._signature = signature
         try:
             self._known = _parsed(atomic.small(self._path, LARGEST))
-        except OSError:
+        except FileNotFoundError:
             self._known = {}  # it was deleted
+        except OSError:
+            self._signature = ()  # it is looked at again: too many files may be open
 
     def _write(self) -> None:
         if (folder := self._folder()) is None or self._path is None:
@@ -210,6 +225,9 @@ class Profiles:
             atomic.replace(self._path, json.dumps(records, indent=1).encode() + b"\n", 0o600, durable=False)
         except OSError as error:
             log.info("the state of the keys is not saved: %s: %s", folder, error.strerror)
+            self._saved = False
+        else:
+            self._saved = True
         self._signature = _signature(self._path)
 
 
@@ -268,7 +286,12 @@ def _signature(path: Path) -> tuple[int, ...] | None:
 
 def _record(standing: Standing) -> dict[str, Any]:
     rests = {model: rest._asdict() for model, rest in standing.rests.items()}
-    return {"rests": rests, "used": standing.used, "failures": dict(standing.failures)}
+    return {
+        "rests": rests,
+        "used": standing.used,
+        "failures": dict(standing.failures),
+        "changed": standing.changed,
+    }
 
 
 def _parsed(data: bytes) -> dict[str, Standing]:
@@ -285,6 +308,7 @@ def _parsed(data: bytes) -> dict[str, Standing]:
                 {model: rest for model, each in _items(rests) if (rest := _rest(each))},
                 _time(record.get("used")),
                 Counter({name: times for name, times in _items(failures) if name in CATEGORIES and _is_count(times)}),
+                _time(record.get("changed")),
             )
     return known
 

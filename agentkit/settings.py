@@ -206,7 +206,7 @@ class _Values:
         numbers = set()
         for name in {name for names in (*(layer for _, layer in self._layers), self._file.entries) for name in names}:
             if match := _NUMBERED.fullmatch(name):
-                if re.fullmatch("[1-9][0-9]{0,5}", match[2]):
+                if re.fullmatch("[1-9][0-9]{0,14}", match[2]):
                     numbers.add(int(match[2]))
                 elif self.text(name):
                     self.problems.append(f"{name} is not numbered from 1 on: it is {match[1]}_1, {match[1]}_2 ...")
@@ -216,7 +216,7 @@ class _Values:
         """The value as `check` makes it; a problem, or a value that is not set, leaves `default`."""
         variable = _BY_NAME[_NUMBERED.sub(r"\1_<n>", name)]
         for text, origin in self._found(name):
-            if text or variable.name.startswith("LLM_API_KEY"):
+            if text or self._may_be_empty(name):
                 try:
                     return check(text)
                 except values.Bad as bad:
@@ -228,6 +228,10 @@ class _Values:
         if name in _REQUIRED and not self.demo and not self._file.problems:
             self.problems.append(f"{name} is missing: {variable.help}; for example {name}={variable.example}")
         return default
+
+    def _may_be_empty(self, name: str) -> bool:
+        """A key, on purpose; a numbered one beside its own address only."""
+        return name == "LLM_API_KEY" or ("API_KEY_" in name and self.text(name.replace("API_KEY", "BASE_URL")) != "")
 
     def _harmless(self, text: str) -> bool:
         """May this value be shown? Keys get pasted into the wrong line."""

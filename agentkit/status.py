@@ -12,13 +12,12 @@ from urllib.parse import urlsplit
 from . import __version__
 from .command import Command, Order
 from .errors import CommandError
-from .ledger import Ledger, Spent
+from .ledger import OLDER, Ledger, Spent
 from .printable import span
 from .profiles import Profiles, Standing
 from .session import Session
 from .settings import Profile, Settings
 
-DAYS = 31  # that /usage lists
 SHOWN = 12  # characters that a key has at the least, whose last four are shown
 
 
@@ -57,7 +56,7 @@ def commands(
         return "\n".join(f"{name:12}  {value}" for name, value in rows.items())
 
     def keys(order: Order) -> str:
-        word, _, number = order.rest.partition(" ")
+        word, number = [*order.rest.split(maxsplit=1), "", ""][:2]
         if word == "reset":
             numbers = [str(each.number) for each in profiles().profiles]
             if number and number not in numbers:
@@ -82,13 +81,17 @@ def commands(
 
 def _bill(days: Mapping[str, Spent]) -> list[str]:
     """Rows by day and model, the last day first."""
-    rows = [(day, model, spent) for day in sorted(days, reverse=True) for model, spent in sorted(days[day].items())]
+    ordered = sorted(days, key=lambda day: (day != OLDER, day), reverse=True)
+    rows = [(day, model, spent) for day in ordered for model, spent in sorted(days[day].items())]
     width = max((len(model) for _, model, _ in rows), default=0)
     return [
-        f"  {day:10}  {model:{width}}  requests: {spent['requests']:,}, "
-        f"tokens read: {spent['prompt_tokens']:,}, written: {spent['completion_tokens']:,}"
-        for day, model, spent in rows
+        f"  {day:10}  {model:{width}}  requests: {spent['requests']:,}, {_tokens(spent)}" for day, model, spent in rows
     ]
+
+
+def _tokens(spent: Mapping[str, int]) -> str:
+    read, written = spent["prompt_tokens"], spent["completion_tokens"]
+    return f"tokens read: {read:,}, written: {written:,}" if read or written else "tokens not told by the server"
 
 
 def _rows(profile: Profile, standing: Standing, now: float) -> tuple[str, str]:

@@ -159,7 +159,7 @@ class Store:
     def load(self, messages: list[Message], journal: Journal | None = None, next: int = 1) -> None:
         """Go on with another conversation, kept in that journal; next: the lowest number that a message may have."""
         self.context.messages[:] = messages
-        self.journal = journal
+        self.journal, self.state.used = journal, ""
         self.next, self._scale = max((next, *(each.get("n", 0) + 1 for each in messages))), 1.0
         self._size = sum(map(_size, messages))
         self._unmatched = _waiting(messages)

@@ -31,6 +31,7 @@ class Turn(Flow):
 
     def __init__(self, ask: Node, toolbox: Toolbox, max_calls: int = 50, compact: Node | None = None) -> None:
         self.ask, self.toolbox, self.max_calls, self.compact = ask, toolbox, max_calls, compact
+        self._shrunk = False  # the context window, for this turn only
 
     def prep(self, store: Store) -> None:
         store.state.used = ""
@@ -53,7 +54,8 @@ class Turn(Flow):
 
     def run(self, store: Store) -> Event:
         """Whatever happens, the conversation is left fit for the next request, and one event ends the turn."""
-        started, closing, window = time.monotonic(), INTERRUPTED, store.state.window
+        started, closing = time.monotonic(), INTERRUPTED
+        window, self._shrunk = store.state.window, False
         before = store.context.messages[-1].get("n", 0) if store.context.messages else 0
         ending: Event
         try:
@@ -76,8 +78,8 @@ class Turn(Flow):
             cure = "Say it again; with LOG_LEVEL=debug the log tells more."
             ending = Error("unknown", f"agentkit itself failed ({type(error).__name__}: {error}). {cure}"[:300])
         finally:
-            if store.state.used not in ("", store.state.model):
-                store.state.window = window  # it was another model that could take less
+            if self._shrunk:
+                store.state.window = window
             store.settle(closing)
             store.sync()
         store.run.publish(ending)
@@ -92,12 +94,14 @@ class Turn(Flow):
                 reply: Reply = self.ask.run(store)
                 break
             except LLMError as error:
-                if attempts > AGAIN or error.category != "overflow" or not self._shortened(store):
+                if attempts > AGAIN or error.category != "overflow" or not self._shortened(store, error):
                     raise
         return reply
 
-    def _shortened(self, store: Store) -> bool:
+    def _shortened(self, store: Store, error: LLMError) -> bool:
         """The server has refused the conversation as too long, whatever was counted: shorten it, if that can be."""
+        # What a model takes to which the turn has fallen back says nothing of the one selected.
+        self._shrunk = self._shrunk or error.model not in ("", store.state.model)
         if self.compact is None or not store.state.window:
             return False
         store.state.window = min(store.state.window, max(1, int(store.tokens / OVER)))

@@ -14,10 +14,10 @@ LADDER = """
  2  files watch agentfiles channel node calls thinking demo/ diagnosis/ lanes log exchange adapter ledger
  3  command settings store workspace toolbox
  4  wire approval prompt tools/ past fit profiles
- 5  client usetool conversation summary
- 6  llm compact archive
- 7  turn failover
- 8  session
+ 5  dialects usetool conversation summary
+ 6  client compact archive
+ 7  llm turn tries
+ 8  session failover
  9  history agents memory skills status
 10  channels/
 11  app

@@ -411,6 +411,148 @@ def test_a_key_pasted_into_the_wrong_line_is_not_shown(tmp_path: Path, name: str
         assert "sk-" not in line
 
 
+# -- more keys and models
+
+HERE, THERE = FOUR["LLM_BASE_URL"], "http://localhost:8080/v1"
+
+
+def more(environ: dict[str, str], cwd: Path) -> list[tuple[int, str, str]]:
+    """The keys beside the first, in the order they are tried."""
+    first, *others = load({**FOUR, **environ}, cwd).profiles
+    assert (first.number, first.base_url, first.api_key) == (0, HERE, KEY)
+    return [(each.number, each.base_url, each.api_key) for each in others]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, []),
+        ({"LLM_API_KEY_1": "one"}, [(1, HERE, "one")]),
+        ({"LLM_API_KEY_1": KEY}, [(1, HERE, KEY)]),
+        (
+            {"LLM_API_KEY_10": "ten", "LLM_API_KEY_9": "nine", "LLM_API_KEY_2": "two"},
+            [(2, HERE, "two"), (9, HERE, "nine"), (10, HERE, "ten")],
+        ),
+        ({"LLM_API_KEY_20261122": "late", "LLM_API_KEY_3": "three"}, [(3, HERE, "three"), (20261122, HERE, "late")]),
+        ({"LLM_API_KEY_2": " two ", "LLM_BASE_URL_2": f" {THERE} "}, [(2, THERE, "two")]),
+        ({"LLM_API_KEY_2": "two", "LLM_BASE_URL_2": " "}, [(2, HERE, "two")]),
+        ({"LLM_API_KEY_2": "", "LLM_BASE_URL_2": THERE}, [(2, THERE, "")]),
+        ({"LLM_API_KEY_2": "''", "LLM_BASE_URL_2": THERE}, [(2, THERE, "")]),
+        ({"LLM_API_KEY_1": "", "LLM_API_KEY_2": " ", "LLM_API_KEY_3": "three"}, [(3, HERE, "three")]),
+        ({"LLM_API_KEY_1": " ", "LLM_BASE_URL_1": "", "LLM_BASE_URL_2": " "}, []),
+        ({"LLM_API_KEY_0": "", "LLM_API_KEY_01": " ", "LLM_BASE_URL_00": "''"}, []),
+        ({"LLM_API_KEY_": "x", "LLM_API_KEY_A": "x", "LLM_API_KEY_1A": "x", "LLM_API_KEY_-1": "x"}, []),
+        ({"llm_api_key_1": "x", "LLM_API_KEY_\u0661": "x", "MY_LLM_API_KEY_1": "x", "LLM_API_KEYS_1": "x"}, []),
+    ],
+)
+def test_more_keys_come_in_the_order_of_their_numbers_with_gaps_or_without(
+    tmp_path: Path, given: dict[str, str], expected: list[tuple[int, str, str]]
+) -> None:
+    assert more(given, tmp_path) == expected
+    (tmp_path / ".env").write_text("".join(f'export {name}="{value}"\n' for name, value in given.items()))
+    assert more({}, tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("environ", "file", "expected"),
+    [
+        ({"LLM_API_KEY_1": "mine"}, {"LLM_API_KEY_1": "one", "LLM_BASE_URL_1": THERE}, [(1, THERE, "mine")]),
+        ({"LLM_BASE_URL_1": THERE}, {"LLM_API_KEY_1": "one", "LLM_BASE_URL_1": HERE}, [(1, THERE, "one")]),
+        ({"LLM_API_KEY_1": " "}, {"LLM_API_KEY_1": "one"}, [(1, HERE, "one")]),
+        ({"LLM_API_KEY_1": ""}, {"LLM_API_KEY_1": "one", "LLM_BASE_URL_1": THERE}, [(1, THERE, "")]),
+        ({"LLM_BASE_URL_1": ""}, {"LLM_API_KEY_1": "one", "LLM_BASE_URL_1": THERE}, [(1, THERE, "one")]),
+        ({"LLM_API_KEY_3": "three"}, {"LLM_API_KEY_1": "one"}, [(1, HERE, "one"), (3, HERE, "three")]),
+        ({"LLM_BASE_URL_1": THERE, "LLM_API_KEY_1": "one"}, {"LLM_API_KEY_1": "bad key"}, [(1, THERE, "one")]),
+    ],
+)
+def test_the_environment_wins_for_each_name_and_a_blank_one_lets_the_file_speak(
+    tmp_path: Path, environ: dict[str, str], file: dict[str, str], expected: list[tuple[int, str, str]]
+) -> None:
+    (tmp_path / ".env").write_text("".join(f'{name}="{value}"\n' for name, value in file.items()))
+    assert more(environ, tmp_path) == expected
+
+
+@pytest.mark.parametrize("name", ["LLM_API_KEY_0", "LLM_API_KEY_01", "LLM_API_KEY_007", "LLM_BASE_URL_0"])
+@pytest.mark.parametrize("from_file", [True, False])
+def test_a_number_that_is_none_is_told_with_those_that_are(tmp_path: Path, name: str, from_file: bool) -> None:
+    given = {name: "sk-secret", "LLM_API_KEY_2": "two"}
+    if from_file:
+        (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in given.items()))
+    (line,) = problems({**FOUR, **({} if from_file else given)}, tmp_path)
+    stem = name.rpartition("_")[0]
+    assert line.startswith(f"{name} ") and f"{stem}_1" in line and "secret" not in line
+
+
+@pytest.mark.parametrize("from_file", [True, False])
+def test_an_address_without_a_key_is_named_with_what_to_set(tmp_path: Path, from_file: bool) -> None:
+    given = {"LLM_BASE_URL_3": THERE, "LLM_BASE_URL_12": THERE, "LLM_API_KEY_2": "two"}
+    if from_file:
+        (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in given.items()))
+    lines = problems({**FOUR, **({} if from_file else given)}, tmp_path)
+    assert [line.split(" ")[0] for line in lines] == ["LLM_BASE_URL_3", "LLM_BASE_URL_12"]
+    assert "LLM_API_KEY_3= (empty)" in lines[0] and "LLM_API_KEY_12= (empty)" in lines[1]
+
+
+def test_every_key_and_address_is_checked_as_the_first_is(tmp_path: Path) -> None:
+    environ = {
+        "LLM_API_KEY_1": "Bearer sk-secret",
+        "LLM_API_KEY_2": "sk-secret",
+        "LLM_BASE_URL_2": "ftp://sk-secret",
+        "LLM_API_KEY_3": "sk-secret sk-secret",
+        "LLM_BASE_URL_3": "http://me:sk-secret@host/v1",
+    }
+    lines = problems({**FOUR, **environ}, tmp_path)
+    assert sorted(line.split(" ")[0] for line in lines) == [
+        "LLM_API_KEY_1",
+        "LLM_API_KEY_3",
+        "LLM_BASE_URL_2",
+        "LLM_BASE_URL_3",
+    ]
+    assert all("(environment)" in line and "secret" not in line for line in lines)
+    assert "drop it" in lines[0]
+
+
+def test_no_key_is_ever_shown(tmp_path: Path) -> None:
+    keys = {"LLM_API_KEY": "sk-one", "LLM_API_KEY_1": "sk-two", "LLM_API_KEY_4": "sk-three"}
+    settings = load({**FOUR, **keys, "LLM_API_KEY_5": "", "LLM_BASE_URL_5": THERE}, tmp_path)
+    assert settings.secrets == ("sk-one", "sk-two", "sk-three")
+    shown = f"{settings!r} {settings.profiles!r} {settings.profiles[1]} {settings.llm_more_profiles}"
+    assert "LLM" not in shown and "sk-" not in shown and THERE in shown
+    for name in ("LOG_LEVEL", "MAX_TURNS", "LLM_TIMEOUT", "LLM_BASE_URL_1", "LLM_CONTEXT_WINDOW"):
+        for key in keys.values():
+            assert "sk-" not in "".join(problems({**FOUR, **keys, name: key}, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ()),
+        (" , ,", ()),
+        ("one", ("one",)),
+        (" one , vendor/two:latest,three 3,", ("one", "vendor/two:latest", "three 3")),
+        ("b,a,b,c,a", ("b", "a", "c")),
+        ('"one, two"', ("one", "two")),
+        ("gpt-4o", ("gpt-4o",)),
+    ],
+)
+def test_models_to_fall_back_to_keep_their_order_each_once(
+    tmp_path: Path, text: str, expected: tuple[str, ...]
+) -> None:
+    assert load({**FOUR, "LLM_FALLBACK_MODELS": text}, tmp_path).llm_fallback_models == expected
+    (tmp_path / ".env").write_text(f"LLM_FALLBACK_MODELS={text}\n")
+    assert load(FOUR, tmp_path).llm_fallback_models == expected
+
+
+@pytest.mark.parametrize("text", ["a,b\nc", "a\x1b", "a,\udce4", "a\0"])
+def test_models_to_fall_back_to_are_printable(tmp_path: Path, text: str) -> None:
+    problem("LLM_FALLBACK_MODELS", text, tmp_path)
+
+
+def test_more_keys_alone_do_not_end_the_demo(tmp_path: Path) -> None:
+    settings = load({"LLM_API_KEY_1": KEY, "LLM_FALLBACK_MODELS": "m"}, tmp_path)
+    assert settings.demo and settings.secrets == (KEY,)
+
+
 # -- child processes
 
 
@@ -428,6 +570,14 @@ def test_child_processes_get_no_key_under_any_name(tmp_path: Path) -> None:
         "HEADER": f"Authorization: Bearer {KEY}\n",
         "SECOND": "second-key",
     }
+    assert child_environment(environ, settings) == kept
+
+
+def test_child_processes_get_none_of_the_keys_that_only_the_file_has(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("LLM_API_KEY_1=sk-of-the-file-1\nLLM_API_KEY_30=sk-of-the-file-30\n")
+    settings = load(FOUR, tmp_path)
+    kept = {"PATH": "/bin", "LLM_BASE_URL_1": THERE, "LLM_FALLBACK_MODELS": "m"}
+    environ = {"COPY": "sk-of-the-file-1", "HEADER": "Bearer sk-of-the-file-30", "LLM_API_KEY_7": "", **kept}
     assert child_environment(environ, settings) == kept
 
 

@@ -58,7 +58,7 @@ class Complaint:
     """An error answer, taken apart.
 
     messages: sentences for a person, the most telling first; codes: words for a program; params: the fields of the
-    request that it names; statuses: HTTP statuses written inside; hints: (key, value) pairs about waiting; page: a web
+    request that it names; statuses: HTTP statuses among the codes; hints: (key, value) pairs about waiting; page: a web
     page answered, not an API; raw: the text as it came, shortened.
     """
 
@@ -87,9 +87,12 @@ def read(body: bytes | str) -> Complaint:
             walk.sentence(text.strip(), 0)
             if len(text) > _MESSAGE:
                 found.messages.append(text[-_MESSAGE // 4 :].strip())
-    for message in found.messages:
-        found.statuses.extend(int(number) for number in re.findall(_INNER_STATUS, message))
     return found
+
+
+def statuses(message: str) -> list[int]:
+    """The HTTP statuses that a sentence speaks of."""
+    return [int(number) for number in re.findall(_INNER_STATUS, message)]
 
 
 def _decoded(body: bytes | str) -> str:

@@ -50,6 +50,17 @@ def _pattern(phrases: str) -> re.Pattern[str]:
     return re.compile(text)
 
 
+_LIMITED = r"""
+    rate[- ]?limit|rate exceeded|throttl|slow down|resource exhausted|cool(?:ing)? ?down|frequency
+    too many (?:\w+ ){0,2}(?:requests|calls)|too many tokens.{0,20}(?:wait|per |try)
+    (?:requests?|tokens?|calls?|queries)(?: ?/ ?| per |-per-)(?:second|minute|min|hour|day|week|month)
+    \b(?:rpm|tpm|rpd|tpd|qps|qpm)\b|error code:? 1015|out of call volume|usage limit
+    concurren\w+.{0,40}(?:limit|exceed|too|reach|max)|(?:limit|exceed|too many|max\w*) (?:\w+ ){0,3}concurren
+    (?:daily|hourly|weekly|monthly)\b.{0,20}(?:limit|quota)|quota\b.{0,20}exceed|exceed\w*\b.{0,30}\bquota
+    限流|频率|频繁|并发|请求过多|访问量过大|速率
+    """
+_TOO_LONG = r"prompt is too long|request (?:entity|body) too large"
+
 RULES = (
     # What compaction cannot put right, though it speaks of tokens, sizes and limits.
     Rule(
@@ -179,6 +190,7 @@ RULES = (
         no (?:endpoints?|allowed providers?|available channels?)\b|no models? (?:is |are )?(?:currently )?loaded
         (?:not|nt) have (?:permission to )?access (?:to )?(?:the |this )?(?:\w+ ){0,2}(?:model|deployment)
         (?:not|nt) (?:allowed|permitted|authorized|entitled|eligible) to (?:access|use|call) (?:the |this )?model
+        not allowed to (?:query|sample from) (?:the |this )?model
         deployment\b.{0,40}(?:not|nt) (?:exist|found)|deployment ?not ?found
         on.demand throughput (?:isnt|is not) supported
         not a chat model|model does not support chat|does not work with the specified model
@@ -236,19 +248,13 @@ RULES = (
         unless=r"service tier capacity|system capacity limits|failed to load",
         at=(*OPEN, 400, *range(408, 600)),
     ),
+    Rule("rate_limit", _LIMITED, unless=_TOO_LONG, at=(*OPEN, 403, 420, *range(423, 600))),
+    # With a 400 a request may be at fault that speaks of limits itself.
     Rule(
         "rate_limit",
-        r"""
-        rate[- ]?limit|rate exceeded|throttl|slow down|resource exhausted|cool(?:ing)? ?down|frequency
-        too many (?:\w+ ){0,2}(?:requests|calls)|too many tokens.{0,20}(?:wait|per |try)
-        (?:requests?|tokens?|calls?|queries)(?: ?/ ?| per |-per-)(?:second|minute|min|hour|day|week|month)
-        \b(?:rpm|tpm|rpd|tpd|qps|qpm)\b|error code:? 1015|out of call volume|usage limit
-        concurren\w+.{0,40}(?:limit|exceed|too|reach|max)|(?:limit|exceed|too many|max\w*) (?:\w+ ){0,3}concurren
-        (?:daily|hourly|weekly|monthly)\b.{0,20}(?:limit|quota)|quota\b.{0,20}exceed|exceed\w*\b.{0,30}\bquota
-        限流|频率|频繁|并发|请求过多|访问量过大|速率
-        """,
-        unless=r"prompt is too long|request (?:entity|body) too large",
-        at=(*OPEN, 400, 403, 420, *range(423, 600)),
+        _LIMITED,
+        unless=rf"{_TOO_LONG}|invalid (?:request|value|json|argument|param)|\bpars(?:e|ing)\b|malformed|valid(?:at|$)",
+        at=(400,),
     ),
     # Size without a word on the context window: after the limits by the minute, which ask for shorter prompts too.
     Rule(

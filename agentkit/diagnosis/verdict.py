@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from ..errors import LLMError
 from ..printable import printable, span
-from .complaint import Complaint, read
+from .complaint import Complaint, read, statuses
 from .outage import outage
 from .phrases import NOTHING, OPEN, RULES, STATUSES, WEAK
 from .waits import asked
@@ -41,6 +41,7 @@ _EMPTY_WORDS = (
 
 _WANTED = r"limit:? ([\d,]{1,15})\b(?:(?!limit).){0,60}\brequested:? ([\d,]{1,15})"
 _REFILLS = r"(?:try again|retry|resets?|available) (?:in|after) ~?\d"
+_QUOTED = r"(?<!\w)(['\"`])(?=[^'\"`\n]{0,400}\s)[^'\"`\n]{2,400}\1(?!\w)"
 _NAMES_A_MODEL = r"(?i)model|endpoints? |deployment|channel|模型|渠道"
 
 # What looks like a key, with what may stay of it. Servers quote the keys they refuse, and messages end up in chats.
@@ -96,8 +97,11 @@ def _from_headers(names: Mapping[str, str], complaint: Complaint) -> None:
 
 def verdict(status: int | None, complaint: Complaint) -> str:
     """The category, one of errors.CATEGORIES, of an answer with this status and these words."""
-    standing = _standing(status, complaint.statuses)
-    said = spelled("\n".join((*complaint.codes, *complaint.messages)))
+    messages = complaint.messages
+    if status in (400, 422):
+        messages = [_unquoted(message) for message in messages]
+    standing = _standing(status, [*complaint.statuses, *(each for message in messages for each in statuses(message))])
+    said = spelled("\n".join((*complaint.codes, *messages)))
     if status == 402:  # nothing else is said with it, but that some plans fill up again by themselves
         return "rate_limit" if re.search(_REFILLS, said) else "billing"
     if standing == 200 and complaint.page:
@@ -105,6 +109,12 @@ def verdict(status: int | None, complaint: Complaint) -> str:
     if any(_number(wanted) > _number(most) for most, wanted in re.findall(_WANTED, said)):
         return "overflow"  # one request bigger than the limit by the minute: no wait lets it through
     return next((rule.category for rule in RULES if rule.fits(standing, said)), None) or _by_status(standing, complaint)
+
+
+def _unquoted(message: str) -> str:
+    """Without the sentences that it quotes, which are ours, where something is left besides."""
+    rest = re.sub(_QUOTED, " ", message)
+    return rest if len(re.findall(r"[^\W\d]{2,}", rest)) >= 2 else message
 
 
 def spelled(text: str) -> str:

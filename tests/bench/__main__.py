@@ -27,6 +27,7 @@ TOPICS = (
     "interrupt",
     "screen",
     "prompt",
+    "failover",
 )  # modules that register figures, in the table's order
 
 ROW = "{:<30} {:>11} {:>11} {:>6} {:>10}  {:<7} {}"

@@ -84,8 +84,8 @@ class Client:
     ) -> Generator[Event, None, Reply]:
         """Send a request and yield the answer's events as they arrive; returns the Reply.
 
-        Raises LLMError, and Cancelled when `cancel` is set. What the endpoint does not take is changed (see dialects), and said once;
-        allowance: for that, for redirects and for the search of the address; one is taken to be left.
+        Raises LLMError, and Cancelled when `cancel` is set. What the endpoint does not take is changed (see dialects),
+        and said once; allowance: for that, for redirects and for the search of the address; one is taken to be left.
         """
         allowance = allowance or Allowance()
         model = str(body.get("model"))

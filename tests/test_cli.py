@@ -102,7 +102,8 @@ def test_a_cut_stream_is_never_printed_as_an_answer(tmp_path: Path, cut: list[by
         done = agentkit(settled(tmp_path), "run", "hi", env=environment(tmp_path, server.url))
     assert (done.returncode, done.stdout) == (1, "")
     assert len(server.requests) == 3
-    assert re.fullmatch(r"(note: Profile 0 failed for m \(network\)[^\n]+ again in \d\.\d s\.\n){2}error: [^\n]+\n", done.stderr)
+    again = r"note: Profile 0 failed for m \(network\)[^\n]+ again in \d\.\d s\.\n"
+    assert re.fullmatch(rf"({again}){{2}}error: [^\n]+\n", done.stderr)
 
 
 @pytest.mark.parametrize(("flags", "made"), [(["--yes"], True), (["--no"], False), ([], False)])

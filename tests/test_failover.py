@@ -331,6 +331,24 @@ def test_a_short_wait_is_waited_out_visibly_where_no_other_key_is_free(tmp_path:
         assert chat.rests(1) == {}
 
 
+def test_a_key_that_was_passed_over_for_a_moment_is_asked_again_where_no_other_answers(tmp_path: Path) -> None:
+    soon = json_error(429, "slow down", headers={"Retry-After-Ms": "60"})
+    with Loopback(by(key, {0: (soon, HELLO), 1: LIMITED})) as server:
+        chat = Chat(tmp_path, server)
+        assert is_answered(chat.say())
+        assert asked(server) == [0, 1, 0]
+        assert server.requests[2].at - server.requests[0].at >= 0.06
+        assert chat.steps[0].next == "profile 1" and re.fullmatch(r"profile 0 in \d\.\d s", chat.steps[1].next)
+
+
+def test_a_turn_that_begins_with_a_short_wait_shows_it(tmp_path: Path) -> None:
+    with Loopback(always(HELLO)) as server:
+        chat = Chat(tmp_path, server, 1)
+        chat.profiles.park(0, "m", "rate_limit", 0.06, chat.clock())
+        assert is_answered(chat.say())
+        assert chat.kinds != ["turn_started", "text", "done"]
+
+
 def test_a_short_wait_is_not_waited_out_where_another_key_is_free(tmp_path: Path) -> None:
     soon = json_error(429, "slow down", headers={"Retry-After": "4"})
     with Loopback(by(key, {0: soon, 1: HELLO})) as server:
@@ -928,6 +946,17 @@ def test_cancel_wins_over_everything(tmp_path: Path, when: str) -> None:
         assert chat.rests(0) == {}
         assert chat.kept == [("user", "hi"), ("assistant", said or "[interrupted]")]
         assert is_answered(chat.say())
+
+
+def test_cancel_ends_the_wait_for_a_key_that_was_passed_over(tmp_path: Path) -> None:
+    soon, happened = json_error(429, "slow down", headers={"Retry-After": "5"}), threading.Event()
+    with Loopback(by(key, {0: soon, 1: LIMITED})) as server:
+        chat, steps = Chat(tmp_path, server), count(1)
+        chat.stop_at(happened)
+        chat.on_event = lambda each: happened.set() if isinstance(each, Failover) and next(steps) == 2 else None
+        began = time.monotonic()
+        assert chat.say() == Interrupted("")
+        assert asked(server) == [0, 1] and time.monotonic() - began < 5
 
 
 def test_cancel_wins_between_two_keys_and_what_was_learnt_is_kept(tmp_path: Path) -> None:

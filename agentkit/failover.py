@@ -52,6 +52,10 @@ class Failover(Flow):
             if pair is None:
                 if (wait := tries.short_wait()) is None:
                     raise tries.failure()
+                if not tries.has_failed:
+                    log.info("failover: every key is cooling down, for %.1f s more", wait)
+                    told = f"Every key is cooling down for a moment: asking again in {wait:.1f} s."
+                    store.run.publish(events.Notice(told))
                 store.run.cancel.wait(wait)
                 continue
             began, wait = self.profiles.now(), None

@@ -52,6 +52,11 @@ class Tries:
         self._following: Pair | None = None  # what was said to be next
         self._chosen = 0.0  # when it was
 
+    @property
+    def has_failed(self) -> bool:
+        """Was anything asked, to no avail?"""
+        return bool(self._failures)
+
     def next(self) -> Pair | None:
         """What to ask now; None: nothing is free. What another turn tries out is passed over, if anything else is
         free: nobody waits for the outcome of that, which may take as long as a reply does."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from . import prompt
 from .approval import Approvals
+from .channel import TERMINAL
 from .command import Command, Order, nearest
 from .compact import Compact
 from .errors import CommandError, SettingsError
@@ -18,6 +19,7 @@ from .names import agent_id
 from .node import Node
 from .prompt import Layer
 from .records import replace
+from .routes import Address, Routes, session_key
 from .session import Session
 from .settings import Settings
 from .store import Store
@@ -27,20 +29,21 @@ from .usetool import Toolbox
 from .workspace import SAMPLE, Agent, Files, Skill, Workspace
 
 OFF = "off"
+BOUND = 10  # bindings that /agents shows of each
 
 
 class Agents:
     """May be used from any thread.
 
-    default: the agent for everybody who has not switched, empty: `assistant`, or else the first; tools: all there are,
-    by name; builtin: the commands, whose names no skill can have. Raises SettingsError for an unknown default.
+    given: who answers in the terminal, whatever the bindings say, empty: whom they say; tools: all there are, by name;
+    builtin: the commands, whose names no skill can have. Raises SettingsError for an unknown given or DEFAULT_AGENT.
     """
 
     def __init__(
         self,
         workspace: Workspace,
         settings: Callable[[], Settings],
-        default: str,
+        given: str,
         tools: Mapping[str, Tool],
         approvals: Approvals,
         scope: Scope,
@@ -49,11 +52,13 @@ class Agents:
         self.workspace, self.settings = workspace, settings
         self._tools, self._approvals, self._scope, self._builtin = tools, approvals, scope, builtin
         self._lock = threading.Lock()  # serialises what follows, which is looked at and changed in one step
-        self._usual = agent_id(default)
+        self._given, self._default = agent_id(given), agent_id(settings().default_agent)
         self._switched: dict[tuple[str, str], str] = {}  # by channel and person
         self._known: dict[str, Agent] = {}  # the agents as they were when they last answered
         self._told: set[str] = set()  # notices that were given
-        if default and self._usual not in workspace.agents():
+        self.routes = Routes(workspace.root / "routes.json", lambda: workspace.agents().keys(), self._usual)
+        wanted = given or settings().default_agent
+        if wanted and agent_id(wanted) not in workspace.agents():
             why = (f"--agent or DEFAULT_AGENT names no agent: there are {', '.join(workspace.agents())}",)
             # What was given may be anything, a key too: it is not shown.
             raise SettingsError([*why, *workspace.notices()])
@@ -62,13 +67,23 @@ class Agents:
 
     def of(self, inbound: Inbound) -> str:
         """The id of the agent that answers this message."""
-        agents = self.workspace.agents()
         with self._lock:
-            if switched := self._switched.get((inbound.channel, inbound.peer)):
-                return switched
-            if self._usual not in agents:
-                self._usual = SAMPLE if SAMPLE in agents else next(iter(agents))
-            return self._usual
+            switched = self._switched.get((inbound.channel, inbound.peer), "")
+        if chosen := inbound.agent or switched:
+            return chosen
+        if inbound.channel == TERMINAL and self._given in self.workspace.agents():
+            return self._given
+        return self.routes.resolve(_address(inbound))
+
+    def key(self, inbound: Inbound) -> tuple[str, str]:
+        """The key of the session that this message belongs to, and the agent's id. Raises CommandError."""
+        id = self.of(inbound)
+        return session_key(id, self.agent(id).dm_scope, _address(inbound)), id
+
+    def _usual(self) -> str:
+        """Who answers where no binding says."""
+        agents = self.workspace.agents()
+        return next((id for id in (self._default, SAMPLE) if id in agents), next(iter(agents)))
 
     def has_switched(self, inbound: Inbound) -> bool:
         with self._lock:
@@ -97,7 +112,7 @@ class Agents:
         agent = self.agent(store.state.agent)
         files = self.workspace.files(agent)
         toolbox = self._toolbox(agent, files, session)
-        for text in (*self.workspace.notices(), *self._misfits(agent, files)):
+        for text in (*self.workspace.notices(), *self.routes.notices(), *self._misfits(agent, files)):
             store.run.publish(Notice(text, "warn"))
         store.context.system = prompt.text(self._layers(session, agent, files))
         store.context.tools = toolbox.schemas
@@ -154,11 +169,15 @@ class Agents:
         ]
 
     def _list(self, order: Order) -> str:
-        here = order.session.store.state.agent
+        here, bindings = order.session.store.state.agent, self.routes.bindings()
         rows = []
         for id, agent in self.workspace.agents().items():
             details = [agent.name if agent.name != id else "", agent.model, str(agent.folder)]
             rows.append(f"{'*' if id == here else ' '} {id}  {', '.join(filter(None, details))}")
+            bound = [f"{each.match_key} {each.match_value}" for each in bindings if each.agent_id == id]
+            if bound:
+                more = f" and {len(bound) - BOUND} more" if len(bound) > BOUND else ""
+                rows.append(f"    answers {', '.join(bound[:BOUND])}{more}")
         return "\n".join((*rows, *self.workspace.notices()))
 
     def _switch(self, order: Order) -> str:
@@ -200,6 +219,10 @@ class Agents:
         tools = self._toolbox(agent, files, session).tools
         rows += [f"{'in all':16} {_cost(text, session.store)}", f"(besides, tools: {len(tools)})"]
         return "\n".join((*rows, "", text))
+
+
+def _address(inbound: Inbound) -> Address:
+    return Address(inbound.channel, inbound.peer, inbound.account, inbound.guild, inbound.group)
 
 
 @lru_cache(maxsize=32)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import approval, history, memory, skills, status
+from . import approval, history, memory, routing, skills, status
 from .agents import Agents
 from .approval import Approvals, Asker
 from .archive import Archive
 from .cancel import Cancel
-from .channel import Channel
+from .channel import TERMINAL, Channel
 from .client import Client
 from .command import Command, Commands, Order
 from .errors import Cancelled, CommandError
@@ -28,6 +27,7 @@ from .node import Node, Run
 from .profiles import Profiles
 from .records import replace
 from .session import Opening, Session, View
+from .sessions import Sessions
 from .settings import Settings, child_environment
 from .store import Message, State, Store
 from .toolbox import Scope, Tool
@@ -76,7 +76,7 @@ class App:
         self._agents = Agents(
             self._files,
             lambda: self.settings,
-            agent or settings.default_agent,
+            agent,
             {each.name: each for each in (*BUILT_IN, *tools)},
             self.approvals,
             self._scope,
@@ -85,9 +85,8 @@ class App:
         self._ledger = Ledger(None if settings.demo else self.workspace / ".state" / "usage")
         self.commands = Commands(self._commands(), skills.by_name(self._agents.skills))
         self._lanes = Lanes(settings.max_turns)
-        self._lock = threading.Lock()  # serialises the making of sessions
-        self._sessions: dict[str, Session] = {}
-        self._asked: dict[tuple[str, str], str] = {}  # by channel and person: the session of their last message
+        self._sessions = Sessions(lambda key: self._lanes.get(key).busy)
+        self._asked: dict[tuple[str, str], str] = {}  # by channel and person: the session of what they wait for
         self._demo: Demo | None = None
         self._profiles = Profiles(())
         self._clients: dict[int, Client] = {}
@@ -110,7 +109,10 @@ class App:
             *memory.commands(self._remember),
             *skills.commands(self._agents.skills, lambda: self.commands.table),
             *self._agents.commands(),
-            *status.commands(lambda: self.settings, lambda: self._profiles, self._ledger, self.workspace),
+            *routing.commands(self._agents.routes, self._agents.agent, self._files.make),
+            *status.commands(
+                lambda: self.settings, lambda: self._profiles, self._ledger, lambda: self._lanes.view(), self.workspace
+            ),
             *approval.commands(self.approvals),
             Command("stop", "", "interrupt the answer or the tool that runs", self._stop, now=True),
             Command("help", "", "this list", lambda order: self.commands.help(), now=True),
@@ -165,7 +167,7 @@ class App:
         that could not be saved."""
         unsaved: list[str] = []
         if self._lanes.stop(timeout):
-            for session in self._sessions.values():
+            for session in self._sessions.stop():
                 unsaved += session.close()
         for channel in self.channels.values():
             channel.stop()
@@ -181,7 +183,11 @@ class App:
 
     def dispatch(self, inbound: Inbound) -> None:
         """Take a message; returns at once. Its events go to the channels, the last one ends its turn."""
-        session = self._session_of(inbound)
+        try:
+            session = self._session_of(inbound)
+        except CommandError as error:
+            self._publish(Error("bad_request", str(error)).stamped("", inbound.turn))
+            return
 
         def publish(event: Event) -> None:
             self._publish(event.stamped(session.key, inbound.turn))
@@ -245,21 +251,22 @@ class App:
         return self._session_of(inbound).said().whole
 
     def _session_of(self, inbound: Inbound) -> Session:
-        """The sender's session, made on first use, which opens nothing yet."""
-        agent = self._agents.of(inbound)
-        key = f"agent:{agent}:direct:{inbound.peer}"
-        with self._lock:
-            if key not in self._sessions:
-                store = Store(state=State(key, agent, window=self.settings.llm_context_window))
-                archive = Archive(
-                    self.workspace / "sessions" / encoded(key),
-                    begin=lambda: self._made(store),
-                    tell=lambda text: store.run.publish(Notice(text, "warn")),
-                )
-                # An agent that was switched to goes on with its own current conversation.
-                opening = Opening(resume=True) if self._agents.has_switched(inbound) else self._opening
-                self._sessions[key] = Session(store, archive, self._agents.model, self._prepare, self.commands, opening)
-            return self._sessions[key]
+        """The sender's session, made on first use, which opens nothing yet. Raises CommandError."""
+        key, agent = self._agents.key(inbound)
+
+        def make() -> Session:
+            store = Store(state=State(key, agent, window=self.settings.llm_context_window))
+            archive = Archive(
+                self.workspace / "sessions" / encoded(key),
+                begin=lambda: self._made(store),
+                tell=lambda text: store.run.publish(Notice(text, "warn")),
+            )
+            # Only the terminal begins anew; an agent that was switched to goes on with its own conversation there.
+            begins = inbound.channel == TERMINAL and not self._agents.has_switched(inbound)
+            opening = self._opening if begins else Opening(resume=True)
+            return Session(store, archive, self._agents.model, self._prepare, self.commands, opening)
+
+        return self._sessions.get(key, make, stays=inbound.channel == TERMINAL)
 
     def _prepare(self, session: Session) -> Turn:
         return self._agents.turn(session, self._ask_model())

@@ -7,6 +7,8 @@ from typing import Protocol
 
 from .events import Answer, Event, Inbound
 
+TERMINAL = "cli"  # the name of the channel that the program was started in
+
 Dispatch = Callable[[Inbound], None]
 AnswerAsk = Callable[[str, str, Answer], bool]
 

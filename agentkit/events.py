@@ -21,12 +21,21 @@ def new_id() -> str:
 
 @dataclass(frozen=True)
 class Inbound:
-    """A message from somebody: its words, the channel it came through, the person (`peer`) and the turn's id."""
+    """A message from somebody: its words, the channel it came through, the person (`peer`) and the turn's id.
+
+    account: of ours, that it was sent to; guild, group: the server, and the channel or thread there, where it was said
+    in public; sender: what the person is called there; agent: the id of the one it is for, empty: whom routes say.
+    """
 
     text: str
     channel: str
     peer: str
     turn: str = field(default_factory=new_id)
+    account: str = ""
+    guild: str = ""
+    group: str = ""
+    sender: str = ""
+    agent: str = ""
 
 
 class Answer(NamedTuple):

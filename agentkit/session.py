@@ -136,7 +136,7 @@ class Session:
                 self.reload()
             if is_command(inbound.text):
                 self._save_rest()
-            ending = self._commands.answer(inbound, run, self) or Say(unescaped(inbound.text))
+            ending = self._commands.answer(inbound, run, self) or Say(_said(inbound))
             if isinstance(ending, Say) and self.conversation.locked:
                 raise CommandError(f"{locked(self.conversation)} /new begins another conversation.")
         except CommandError as error:
@@ -227,6 +227,12 @@ class Session:
         else:
             store.run = run._replace(publish=publish)
             turn.run(store)
+
+
+def _said(inbound: Inbound) -> str:
+    """What is said, in public by whom."""
+    text = unescaped(inbound.text)
+    return f"{inbound.sender}: {text}" if inbound.group and inbound.sender else text
 
 
 def locked(conversation: Conversation) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from . import __version__
 from .command import Command, Order
 from .errors import CommandError
+from .lanes import LaneView
 from .ledger import OLDER, Ledger, Spent
 from .printable import span
 from .profiles import Profiles, Standing
@@ -22,7 +23,11 @@ SHOWN = 12  # characters that a key has at the least, whose last four are shown
 
 
 def commands(
-    settings: Callable[[], Settings], profiles: Callable[[], Profiles], ledger: Ledger, workspace: Path
+    settings: Callable[[], Settings],
+    profiles: Callable[[], Profiles],
+    ledger: Ledger,
+    lanes: Callable[[], Sequence[LaneView]],
+    workspace: Path,
 ) -> list[Command]:
     def context(session: Session) -> str:
         tokens, window = session.view.tokens, settings().llm_context_window
@@ -72,11 +77,21 @@ def commands(
         models = dict.fromkeys((order.session.view.model, *settings().llm_fallback_models, settings().llm_model))
         return "\n".join((*lines, f"models  {', then '.join(models)}"))
 
+    def busy(order: Order) -> str:
+        return "\n".join(map(_lane, lanes())) or "Nothing is running."
+
     return [
         Command("usage", "", "the tokens of this conversation, and of all, by day and model", usage, now=True),
         Command("status", "", "how things stand", status, now=True),
         Command("profiles", "[reset [n]]", "the keys: which rest, and why; reset has them tried again", keys, now=True),
+        Command("lanes", "", "the sessions that are busy, and what waits in them", busy, now=True),
     ]
+
+
+def _lane(lane: LaneView) -> str:
+    state = f"running {span(lane.seconds)}" if lane.seconds is not None else "waits for others"
+    queued = f", {lane.waiting} waiting" if lane.waiting else ""
+    return f"{lane.key}  {state}{' (background)' if lane.background else ''}{queued}"
 
 
 def _bill(days: Mapping[str, Spent]) -> list[str]:

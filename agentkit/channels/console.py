@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
-from ..channel import AnswerAsk, Dispatch
+from ..channel import TERMINAL, AnswerAsk, Dispatch
 from ..command import Commands
 from ..events import ENDINGS, Answer, Ask, Decision, Error, Event, Inbound, Notice, Text
 from ..printable import printable
@@ -40,7 +40,7 @@ class Console:
     """messages: what to say, then leave; None: lines of stdin, to its end. decision: the answer to every approval;
     None: a person is asked, where stdin and stderr are a terminal. timeout: seconds for all of it."""
 
-    name = "cli"
+    name = TERMINAL
     peer = "cli-user"
     ask_limit: float | None = None
 

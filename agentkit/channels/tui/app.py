@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from ...channel import AnswerAsk, Dispatch
+from ...channel import TERMINAL, AnswerAsk, Dispatch
 from ...command import Commands, is_command
 from ...events import (
     ENDINGS,
@@ -58,7 +58,7 @@ class Tui:
     """agent, model: names for the status line; window: the model's context in tokens; stray: a descriptor for what
     would otherwise spoil the screen."""
 
-    name = "cli"
+    name = TERMINAL
     peer = "cli-user"
     can_ask = True
     ask_limit: float | None = None

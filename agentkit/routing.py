@@ -1,0 +1,64 @@
+"""The commands about who answers whom: /bindings, /bind, /unbind and /route."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from .command import Command, Order
+from .errors import CommandError
+from .events import Notice
+from .routes import Address, Routes, session_key
+from .workspace import Agent
+
+KEYS = "peer_id, guild_id, account_id, channel, default"
+
+
+def commands(routes: Routes, agent: Callable[[str], Agent], make: Callable[[], str]) -> list[Command]:
+    """agent: the one of an id; make: has a workspace there to write to, and says so if it is new."""
+
+    def bindings(order: Order) -> str:
+        rows = [
+            f"tier {each.tier}  {each.match_key} {each.match_value} -> {each.agent_id}, priority {each.priority}"
+            for each in sorted(routes.bindings(), key=lambda each: (each.tier, -each.priority))
+        ]
+        return "\n".join((*(rows or ["There are no bindings: /bind makes one."]), *routes.problems()))
+
+    def bind(order: Order) -> str:
+        words = order.rest.split()
+        if not 3 <= len(words) <= 4:
+            raise CommandError(f"It is /bind AGENT KEY VALUE [PRIORITY]; KEY is one of {KEYS}.")
+        try:
+            priority = int(words[3]) if len(words) == 4 else 0
+        except ValueError:
+            raise CommandError(f"A priority is a whole number, not {words[3]}.") from None
+        if told := make():
+            order.run.publish(Notice(told))
+        made = routes.bind(words[0], words[1], words[2], priority)
+        return f"{made.agent_id} answers {made.match_key} {made.match_value} (tier {made.tier}, priority {priority})."
+
+    def unbind(order: Order) -> str:
+        words = order.rest.split()
+        if not 2 <= len(words) <= 3:
+            raise CommandError("It is /unbind KEY VALUE [AGENT]; /bindings shows them.")
+        gone = routes.unbind(*words)
+        if not gone:
+            raise CommandError("There is no such binding: /bindings shows them.")
+        return f"{gone} binding{'s are' if gone > 1 else ' is'} gone."
+
+    def route(order: Order) -> str:
+        words = order.rest.split()
+        if not 2 <= len(words) <= 4:
+            raise CommandError("It is /route CHANNEL PEER [ACCOUNT [GUILD]].")
+        address = Address(*words)
+        answering = agent(routes.resolve(address))
+        key = session_key(answering.id, answering.dm_scope, address)
+        return "\n".join((*routes.explain(address), f"The session is {key}."))
+
+    group = partial(Command, group="agent")
+    return [
+        group("bindings", "", "who answers whom", bindings),
+        group("bind", "<agent> <key> <value> [priority]", "have an agent answer what matches", bind),
+        group("unbind", "<key> <value> [agent]", "take that back", unbind),
+        group("route", "<channel> <peer> [account] [guild]", "who would answer, and why", route),
+    ]

@@ -1,0 +1,80 @@
+"""The sessions that are in memory: made with their first message, given up when nobody has used them for a while."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import NamedTuple
+
+from .session import Session
+
+IDLE = 600.0  # seconds after which a session leaves memory: its conversation is a file
+MOST = 256  # sessions in memory, from which on a minute without a message is enough
+CROWDED = 60.0  # seconds, then
+
+
+class _Held(NamedTuple):
+    session: Session
+    used: float  # monotonic seconds
+    stays: bool
+
+
+class Sessions:
+    """May be used from any thread. busy: is there work in the lane of that session?"""
+
+    def __init__(self, busy: Callable[[str], bool]) -> None:
+        self._busy = busy
+        self._lock = threading.Lock()  # serialises making sessions and giving them up
+        self._held: OrderedDict[str, _Held] = OrderedDict()  # by key, the one used last at the end
+        self._timer: threading.Timer | None = None
+
+    def get(self, key: str, make: Callable[[], Session], stays: bool) -> Session:
+        """The session of that key; stays: somebody looks at it, so that it is never given up."""
+        with self._lock:
+            held = self._held.get(key)
+            session = held.session if held else make()
+            self._held[key] = _Held(session, time.monotonic(), stays or (held is not None and held.stays))
+            self._held.move_to_end(key)
+            if len(self._held) > MOST:
+                self._give_up(len(self._held) - MOST, CROWDED)
+            if not stays and self._timer is None:
+                self._wake_later()
+            return session
+
+    def all(self) -> list[Session]:
+        with self._lock:
+            return [held.session for held in self._held.values()]
+
+    def stop(self) -> list[Session]:
+        """Give all of them up; returns them, for whoever closes them."""
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+            sessions = [held.session for held in self._held.values()]
+            self._held.clear()
+            return sessions
+
+    def _wake_later(self) -> None:
+        self._timer = threading.Timer(IDLE, self._look)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _look(self) -> None:
+        with self._lock:
+            self._timer = None
+            self._give_up(len(self._held), IDLE)
+            if any(not held.stays for held in self._held.values()):
+                self._wake_later()
+
+    def _give_up(self, most: int, idle: float) -> None:
+        """Let go of so many that were not used for so long, the one longest idle first. Called with the lock held."""
+        assert self._lock.locked()
+        now = time.monotonic()
+        for key, held in list(self._held.items()):
+            if most <= 0 or now - held.used < idle:
+                return
+            if not held.stays and not self._busy(key) and not held.session.close():
+                del self._held[key]
+                most -= 1

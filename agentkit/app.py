@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import approval, history, memory, routing, skills, status
 from .agents import Agents
-from .approval import Approvals, Asker
+from .approval import Approvals
 from .archive import Archive
-from .cancel import Cancel
 from .channel import TERMINAL, Channel
 from .client import Client
 from .command import Command, Commands, Order
-from .errors import Cancelled, CommandError
-from .events import Answer, Ask, Done, Error, Event, Inbound, Interrupted, Notice
+from .desk import Desk
+from .errors import CommandError
+from .events import Event, Inbound, Notice
 from .failover import Failover
-from .lanes import LaneFull, Lanes
+from .lanes import Lanes
 from .ledger import Ledger
 from .names import encoded
-from .node import Node, Run
+from .node import Node
 from .profiles import Profiles
 from .records import replace
 from .session import Opening, Session, View
@@ -86,7 +86,8 @@ class App:
         self.commands = Commands(self._commands(), skills.by_name(self._agents.skills))
         self._lanes = Lanes(settings.max_turns)
         self._sessions = Sessions(lambda key: self._lanes.get(key).busy)
-        self._asked: dict[tuple[str, str], str] = {}  # by channel and person: the session of what they wait for
+        self._desk = Desk(self.channels, self._lanes, self.approvals, self._session_of, lambda: self.commands)
+        self.dispatch, self.interrupt = self._desk.dispatch, self._desk.interrupt
         self._demo: Demo | None = None
         self._profiles = Profiles(())
         self._clients: dict[int, Client] = {}
@@ -149,14 +150,14 @@ class App:
         for channel in self.channels.values():
             channel.start(self.dispatch, partial(self.approvals.answer, channel.name))
         if self._demo:
-            self._publish(Notice(DEMO))
+            self._desk.publish(Notice(DEMO))
 
     def open(self, inbound: Inbound) -> None:
         """Open what this sender's session begins with, before anything is said in it. Raises CommandError."""
         session = self._session_of(inbound)
 
         def publish(event: Event) -> None:
-            self._publish(event.stamped(session.key, ""))
+            self._desk.publish(event.stamped(session.key, ""))
 
         session.begin(inbound, publish)
         if self._opening.resume and not session.view.messages:
@@ -179,61 +180,7 @@ class App:
             self._demo.stop()
         return unsaved
 
-    # -- one message
-
-    def dispatch(self, inbound: Inbound) -> None:
-        """Take a message; returns at once. Its events go to the channels, the last one ends its turn."""
-        try:
-            session = self._session_of(inbound)
-        except CommandError as error:
-            self._publish(Error("bad_request", str(error)).stamped("", inbound.turn))
-            return
-
-        def publish(event: Event) -> None:
-            self._publish(event.stamped(session.key, inbound.turn))
-
-        if self.commands.is_now(inbound.text) or self.commands.reroutes(inbound.text):
-            publish(self._at_once(session, inbound, publish))
-            return
-        self._asked[inbound.channel, inbound.peer] = session.key
-
-        def work(cancel: Cancel) -> None:
-            run = Run(publish, lambda ask: self._ask(ask, session.key, inbound, publish, cancel), cancel)
-            try:
-                session.take(inbound, run)
-            except Cancelled:
-                publish(Interrupted(""))
-            except BaseException as error:  # whatever it is, the sender must hear that this is the end
-                publish(_failed(error))
-                raise
-
-        try:
-            self._lanes.get(session.key).put(work)
-        except LaneFull as error:
-            publish(Error("overloaded", str(error)))
-        except RuntimeError as error:
-            publish(_failed(error))
-
-    def _at_once(self, session: Session, inbound: Inbound, publish: Callable[[Event], None]) -> Event:
-        """Run a command that does not wait for its turn; returns the event that ends it."""
-        try:
-            session.begin(inbound, publish)
-            ending = self.commands.answer(inbound, Run(publish, _nobody, Cancel()), session)
-            if self.commands.reroutes(inbound.text):
-                self._session_of(inbound).begin(inbound, publish)  # so that a frontend can show it
-            assert isinstance(ending, (Done, Error)), "a command that runs at once has an answer of its own"
-            return ending
-        except CommandError as error:
-            return Error("bad_request", str(error))
-        except (Exception, SystemExit) as error:  # it runs in a channel's thread, which has to go on
-            log.exception("a command failed")
-            return _failed(error)
-
-    def interrupt(self, inbound: Inbound) -> bool:
-        """Stop the turn that runs in this sender's session, as /stop does; was there one?"""
-        # Who answers may have changed since: what runs is where the last message went.
-        keys = (self._session_of(inbound).key, self._asked.get((inbound.channel, inbound.peer), ""))
-        return any(key and self._lanes.get(key).interrupt() for key in keys)
+    # -- what channels ask for
 
     def view(self, inbound: Inbound) -> View:
         """How this sender's session stands."""
@@ -288,36 +235,10 @@ class App:
         kept: Path = memory.Remember(self._ask_model(), folder, name, text).run(store)
         return kept
 
-    def _publish(self, event: Event) -> None:
-        for channel in self.channels.values():
-            try:
-                channel.show(event)
-            except Exception:  # somebody else's code: the other channels still hear of it
-                log.exception("the channel %s could not show an event", channel.name)
-
-    def _ask(self, ask: Ask, key: str, inbound: Inbound, publish: Callable[[Event], None], cancel: Cancel) -> Answer:
-        """Have the sender, and nobody else, decide."""
-        channel = self.channels.get(inbound.channel)
-        if channel is None or not channel.can_ask:
-            cure = "--yes allows it for one run, TOOL_APPROVAL in general"
-            publish(Notice(f"{ask.tool} was refused: nobody is there to be asked ({cure}).", "warn"))
-            return Answer("deny", "nobody is there to be asked")
-        who = Asker(key, inbound.channel, inbound.peer)
-        return self.approvals.ask(ask, who, publish, cancel, channel.ask_limit)
-
     def _stop(self, order: Order) -> str:
         if not self.interrupt(order.inbound):
             raise CommandError("Nothing is running.")
         return "Interrupted."
-
-
-def _nobody(ask: Ask) -> Answer:
-    return Answer("deny", "nobody is there to be asked")
-
-
-def _failed(error: BaseException) -> Error:
-    cure = "Say it again; the log tells more."
-    return Error("unknown", f"agentkit itself failed ({type(error).__name__}: {error}). {cure}"[:300])
 
 
 def _not_here(order: Order) -> str:

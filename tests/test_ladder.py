@@ -18,7 +18,7 @@ LADDER = """
  6  client compact archive
  7  llm turn tries
  8  session failover
- 9  history agents memory skills status routing
+ 9  history agents memory skills status routing desk
 10  channels/ sessions
 11  app
 12  __main__

@@ -73,7 +73,7 @@ class App:
         self._scope = self._confines(cwd, environ)
         home = Path(environ["HOME"]) if environ.get("HOME") else None
         self._files = Workspace(self.workspace, cwd, home)
-        self._agents = Agents(
+        self.agents = Agents(
             self._files,
             lambda: self.settings,
             agent,
@@ -83,11 +83,11 @@ class App:
             lambda: self.commands.table,
         )
         self._ledger = Ledger(None if settings.demo else self.workspace / ".state" / "usage")
-        self.commands = Commands(self._commands(), skills.by_name(self._agents.skills))
-        self._lanes = Lanes(settings.max_turns)
-        self._sessions = Sessions(lambda key: self._lanes.get(key).busy)
-        self._desk = Desk(self.channels, self._lanes, self.approvals, self._session_of, lambda: self.commands)
-        self.dispatch, self.interrupt = self._desk.dispatch, self._desk.interrupt
+        self.commands = Commands(self._commands(), skills.by_name(self.agents.skills))
+        self.lanes = Lanes(settings.max_turns)
+        self._sessions = Sessions(lambda key: self.lanes.get(key).busy)
+        self.desk = Desk(self.channels, self.lanes, self.approvals, self._session_of, lambda: self.commands)
+        self.dispatch, self.interrupt = self.desk.dispatch, self.desk.interrupt
         self._demo: Demo | None = None
         self._profiles = Profiles(())
         self._clients: dict[int, Client] = {}
@@ -108,11 +108,11 @@ class App:
         return [
             *history.commands(confined, self._ask_model),
             *memory.commands(self._remember),
-            *skills.commands(self._agents.skills, lambda: self.commands.table),
-            *self._agents.commands(),
-            *routing.commands(self._agents.routes, self._agents.agent, self._files.make),
+            *skills.commands(self.agents.skills, lambda: self.commands.table),
+            *self.agents.commands(),
+            *routing.commands(self.agents.routes, self.agents.agent, self._files.make),
             *status.commands(
-                lambda: self.settings, lambda: self._profiles, self._ledger, lambda: self._lanes.view(), self.workspace
+                lambda: self.settings, lambda: self._profiles, self._ledger, lambda: self.lanes.view(), self.workspace
             ),
             *approval.commands(self.approvals),
             Command("stop", "", "interrupt the answer or the tool that runs", self._stop, now=True),
@@ -148,16 +148,32 @@ class App:
                 secrets=settings.secrets,
             )
         for channel in self.channels.values():
-            channel.start(self.dispatch, partial(self.approvals.answer, channel.name))
+            self._start(channel)
         if self._demo:
-            self._desk.publish(Notice(DEMO))
+            self.desk.publish(Notice(DEMO))
+
+    def add(self, channel: Channel) -> None:
+        """Have one more channel, which is started."""
+        self.channels = {**self.channels, channel.name: channel}
+        self.desk.channels = self.channels
+        self._start(channel)
+
+    def remove(self, name: str) -> None:
+        """Stop a channel; the others go on."""
+        channel = self.channels[name]
+        self.channels = {each: other for each, other in self.channels.items() if each != name}
+        self.desk.channels = self.channels
+        channel.stop()
+
+    def _start(self, channel: Channel) -> None:
+        channel.start(self.dispatch, partial(self.approvals.answer, channel.name))
 
     def open(self, inbound: Inbound) -> None:
         """Open what this sender's session begins with, before anything is said in it. Raises CommandError."""
         session = self._session_of(inbound)
 
         def publish(event: Event) -> None:
-            self._desk.publish(event.stamped(session.key, ""))
+            self.desk.publish(event.stamped(session.key, ""))
 
         session.begin(inbound, publish)
         if self._opening.resume and not session.view.messages:
@@ -167,7 +183,7 @@ class App:
         """Interrupt what runs, wait for it (in seconds), and end the channels; returns a line for each conversation
         that could not be saved."""
         unsaved: list[str] = []
-        if self._lanes.stop(timeout):
+        if self.lanes.stop(timeout):
             for session in self._sessions.stop():
                 unsaved += session.close()
         for channel in self.channels.values():
@@ -199,7 +215,7 @@ class App:
 
     def _session_of(self, inbound: Inbound) -> Session:
         """The sender's session, made on first use, which opens nothing yet. Raises CommandError."""
-        key, agent = self._agents.key(inbound)
+        key, agent = self.agents.key(inbound)
 
         def make() -> Session:
             store = Store(state=State(key, agent, window=self.settings.llm_context_window))
@@ -209,14 +225,14 @@ class App:
                 tell=lambda text: store.run.publish(Notice(text, "warn")),
             )
             # Only the terminal begins anew; an agent that was switched to goes on with its own conversation there.
-            begins = inbound.channel == TERMINAL and not self._agents.has_switched(inbound)
+            begins = inbound.channel == TERMINAL and not self.agents.has_switched(inbound)
             opening = self._opening if begins else Opening(resume=True)
-            return Session(store, archive, self._agents.model, self._prepare, self.commands, opening)
+            return Session(store, archive, self.agents.model, self._prepare, self.commands, opening)
 
         return self._sessions.get(key, make, stays=inbound.channel == TERMINAL)
 
     def _prepare(self, session: Session) -> Turn:
-        return self._agents.turn(session, self._ask_model())
+        return self.agents.turn(session, self._ask_model())
 
     def _ask_model(self) -> Node:
         settings = self.settings
@@ -231,7 +247,7 @@ class App:
     def _remember(self, order: Order, name: str, text: str) -> Path:
         store: Store = order.session.store
         self._made(store)
-        folder = self._files.memory(self._agents.agent(store.state.agent))
+        folder = self._files.memory(self.agents.agent(store.state.agent))
         kept: Path = memory.Remember(self._ask_model(), folder, name, text).run(store)
         return kept
 

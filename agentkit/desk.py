@@ -30,7 +30,8 @@ class Desk:
         session_of: Callable[[Inbound], Session],
         commands: Callable[[], Commands],
     ) -> None:
-        self._channels, self._lanes, self._approvals = channels, lanes, approvals
+        self.channels = channels  # replaced, never changed: it is looked at without a lock
+        self._lanes, self._approvals = lanes, approvals
         self._session_of, self._commands = session_of, commands
         self._lock = threading.Lock()  # serialises the one below
         self._awaited: dict[tuple[str, str], list[str]] = {}  # by channel and person: the sessions they wait for
@@ -80,7 +81,7 @@ class Desk:
 
     def publish(self, event: Event) -> None:
         """Show an event to all channels."""
-        for channel in self._channels.values():
+        for channel in self.channels.values():
             try:
                 channel.show(event)
             except Exception:  # somebody else's code: the other channels still hear of it
@@ -103,12 +104,12 @@ class Desk:
 
     def _ask(self, ask: Ask, key: str, inbound: Inbound, publish: Callable[[Event], None], cancel: Cancel) -> Answer:
         """Have the sender, and nobody else, decide."""
-        channel = self._channels.get(inbound.channel)
+        channel = self.channels.get(inbound.via or inbound.channel)
         if channel is None or not channel.can_ask:
             cure = "--yes allows it for one run, TOOL_APPROVAL in general"
             publish(Notice(f"{ask.tool} was refused: nobody is there to be asked ({cure}).", "warn"))
             return _nobody(ask)
-        who = Asker(key, inbound.channel, inbound.peer)
+        who = Asker(key, inbound.via or inbound.channel, inbound.peer)
         return self._approvals.ask(ask, who, publish, cancel, channel.ask_limit)
 
     def _waits_no_more(self, who: tuple[str, str], key: str) -> None:

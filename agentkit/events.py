@@ -24,7 +24,8 @@ class Inbound:
     """A message from somebody: its words, the channel it came through, the person (`peer`) and the turn's id.
 
     account: of ours, that it was sent to; guild, group: the server, and the channel or thread there, where it was said
-    in public; sender: what the person is called there; agent: the id of the one it is for, empty: whom routes say.
+    in public; sender: what the person is called there; agent: the id of the one it is for, empty: whom routes say;
+    via: the channel that brought it, where that speaks for another.
     """
 
     text: str
@@ -36,6 +37,7 @@ class Inbound:
     group: str = ""
     sender: str = ""
     agent: str = ""
+    via: str = ""
 
 
 class Answer(NamedTuple):

@@ -22,10 +22,10 @@ class _Held(NamedTuple):
 
 
 class Sessions:
-    """May be used from any thread. busy: is there work in the lane of that session?"""
+    """May be used from any thread. busy: is there work in the lane of that session? clock: seconds, monotonic."""
 
-    def __init__(self, busy: Callable[[str], bool]) -> None:
-        self._busy = busy
+    def __init__(self, busy: Callable[[str], bool], clock: Callable[[], float] = time.monotonic) -> None:
+        self._busy, self._clock = busy, clock
         self._lock = threading.Lock()  # serialises making sessions and giving them up
         self._held: OrderedDict[str, _Held] = OrderedDict()  # by key, the one used last at the end
         self._timer: threading.Timer | None = None
@@ -35,7 +35,7 @@ class Sessions:
         with self._lock:
             held = self._held.get(key)
             session = held.session if held else make()
-            self._held[key] = _Held(session, time.monotonic(), stays or (held is not None and held.stays))
+            self._held[key] = _Held(session, self._clock(), stays or (held is not None and held.stays))
             self._held.move_to_end(key)
             if len(self._held) > MOST:
                 self._give_up(len(self._held) - MOST, CROWDED)
@@ -57,13 +57,16 @@ class Sessions:
             return sessions
 
     def _wake_later(self) -> None:
-        self._timer = threading.Timer(IDLE, self._look)
+        self._timer = threading.Timer(IDLE, self.look)
         self._timer.daemon = True
         self._timer.start()
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Let go of those that nobody has used for long; done by itself while there are any."""
         with self._lock:
-            self._timer = None
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
             self._give_up(len(self._held), IDLE)
             if any(not held.stays for held in self._held.values()):
                 self._wake_later()
@@ -71,7 +74,7 @@ class Sessions:
     def _give_up(self, most: int, idle: float) -> None:
         """Let go of so many that were not used for so long, the one longest idle first. Called with the lock held."""
         assert self._lock.locked()
-        now = time.monotonic()
+        now = self._clock()
         for key, held in list(self._held.items()):
             if most <= 0 or now - held.used < idle:
                 return

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from .session import Session
 
 IDLE = 600.0  # seconds after which a session leaves memory: its conversation is a file
-MOST = 256  # sessions in memory, from which on a minute without a message is enough
-CROWDED = 60.0  # seconds, then
+MOST = 256  # sessions in memory, from which on less is enough
+CROWDED = 5.0  # seconds, then
 
 
 class _Held(NamedTuple):

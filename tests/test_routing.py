@@ -245,7 +245,7 @@ def test_a_session_that_nobody_has_used_for_ten_minutes_leaves_memory(rooms: Roo
     assert rooms.get("idle") is not idle
 
 
-def test_in_a_crowd_a_minute_is_enough_and_who_came_last_stays(rooms: Rooms) -> None:
+def test_in_a_crowd_a_moment_is_enough_and_who_came_last_stays(rooms: Rooms) -> None:
     for number in range(MOST + 10):
         rooms.get(str(number))
     assert len(rooms.sessions.all()) == MOST + 10

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from .cancel import Cancel
 from .diagnosis import classify
-from .dialects import DIALECTS, spoken, translated
 from .errors import LLMError
 from .events import Event, Notice
 from .exchange import Connected, Exchange
@@ -68,7 +67,7 @@ class Client:
         self._direct = direct
         self._lock = threading.Lock()  # serialises the making of the one session
         self._session: Session | None = None
-        self._spoken: dict[str, set[str]] = {}  # by model: the dialects of this endpoint
+        self._spoken: dict[str, frozenset[str]] = {}  # by model: the dialects of this endpoint
 
     def close(self) -> None:
         """Give the connections back."""
@@ -89,10 +88,9 @@ class Client:
         """
         allowance = allowance or Allowance()
         model = str(body.get("model"))
-        learned: list[str] = []
+        known = self._spoken.get(model, frozenset())
         while True:
-            known = {*learned, *self._spoken.get(model, ())}
-            asked = translated(body, known)
+            asked = _translated(body, known)
             events, begun = self._ask(asked, cancel, allowance), False
             try:
                 while True:
@@ -100,17 +98,19 @@ class Client:
                     begun = True
                     yield event
             except StopIteration as end:
-                if learned:  # it was that, then
+                if known:  # it was that, then
                     self._spoken[model] = known
                 reply: Reply = end.value
                 return reply
             except LLMError as error:
+                from .dialects import DIALECTS, spoken  # a refusal is rare, a start is not
+
                 dialect = None if begun or allowance.left <= 0 else spoken(error, asked, known)
                 if dialect is None:
                     raise
             finally:
                 events.close()
-            learned.append(dialect)
+            known |= {dialect}
             yield Notice(f"{model} at {urlsplit(self._urls[0]).netloc} {DIALECTS[dialect].means}.", "warn")
 
     def _ask(self, body: Mapping[str, Any], cancel: Cancel, allowance: Allowance) -> Generator[Event, None, Reply]:
@@ -207,6 +207,14 @@ class Client:
         return LLMError(
             error.category, message[:300], status=error.status, retry_after=error.retry_after, detail=detail
         )
+
+
+def _translated(body: Mapping[str, Any], known: Collection[str]) -> Mapping[str, Any]:
+    if not known:
+        return body
+    from .dialects import translated
+
+    return translated(body, known)
 
 
 def endpoints(base_url: str) -> list[str]:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from . import names
 from .bindings import DECODER, EVERYBODY, KEYS, Binding, Entry, binding, parsed, replace, seen, signature, written
 from .errors import CommandError
+from .records import dataclass, field
 from .watch import TICK
 
 PERIOD = 1.0  # seconds between two looks at the file, and at which agents there are
@@ -85,7 +86,7 @@ class Routes:
     def resolve(self, address: Address) -> str:
         """The id of the agent that answers: the first match by tier, then by priority, then by order in the file."""
         found = self._fresh().first(address)
-        return found.agent if found else self._default()
+        return found[2] if found else self._default()
 
     def explain(self, address: Address) -> list[str]:
         """Who answers, and for each binding, tier by tier, why or why not; of many that do not match, a few."""
@@ -211,22 +212,19 @@ class Routes:
             self._look()
 
 
-class _Rank(NamedTuple):
-    """A binding's place in its tier: the least comes first. order: the priority's negative; at: its index."""
-
-    order: int
-    at: int
-    agent: str
+# A binding's place in its tier, of which the least comes first: the priority's negative, its index, its agent's id.
+_Rank = tuple[int, int, str]
 
 
-class _Table(NamedTuple):
+@dataclass(frozen=True)
+class _Table:
     """The bindings, which agents there are, what is wrong, and for each tier the first known agent's rank by value."""
 
     bindings: tuple[Binding, ...] = ()
     agents: frozenset[str] = frozenset()
     broken: str = ""
     problems: tuple[str, ...] = ()
-    tiers: tuple[dict[str, _Rank], ...] = tuple({} for _ in KEYS)
+    tiers: tuple[dict[str, _Rank], ...] = field(default_factory=lambda: tuple({} for _ in KEYS))
 
     def first(self, address: Address) -> _Rank | None:
         channel, peer, account, guild, _ = address
@@ -251,7 +249,7 @@ def _table(name: str, broken: str, entries: Sequence[Entry], agents: frozenset[s
     tiers: tuple[dict[str, _Rank], ...] = tuple({} for _ in KEYS)
     for at, each in enumerate(bindings):
         if each.agent_id in agents:
-            ranks, rank = tiers[each.tier - 1], _Rank(-each.priority, at, each.agent_id)
+            ranks, rank = tiers[each.tier - 1], (-each.priority, at, each.agent_id)
             ranks[each.match_value] = min(rank, ranks.get(each.match_value, rank))
     faults = [
         f"{name}, line {each.line} (entry {number}) is skipped: {each.why}."
@@ -278,7 +276,7 @@ def _few(name: str, lines: list[str]) -> list[str]:
 def _explained(table: _Table, address: Address, default: Callable[[], str]) -> list[str]:
     """See Routes.explain."""
     winner = table.first(address)
-    best = table.bindings[winner.at] if winner else None
+    best = table.bindings[winner[1]] if winner else None
     lines = [
         f"{best.agent_id} answers: {best.match_key} is {_shown(best.match_value)}."
         if best

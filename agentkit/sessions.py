@@ -6,8 +6,8 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import NamedTuple
 
+from .records import dataclass
 from .session import Session
 
 IDLE = 600.0  # seconds after which a session leaves memory: its conversation is a file
@@ -15,7 +15,8 @@ MOST = 256  # sessions in memory, from which on less is enough
 CROWDED = 5.0  # seconds, then
 
 
-class _Held(NamedTuple):
+@dataclass(frozen=True)
+class _Held:
     session: Session
     used: float  # monotonic seconds
     stays: bool

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import approval, history, memory, routing, skills, status
+from . import approval, history, mail, memory, routing, skills, status
 from .agents import Agents
 from .approval import Approvals
 from .archive import Archive
@@ -36,10 +36,13 @@ from .turn import Turn
 from .workspace import Workspace, folder
 
 if TYPE_CHECKING:
+    from .background import Background
     from .demo import Demo
+    from .envelope import Letter
 
 log = logging.getLogger("agentkit")
 
+LIMITS = {TERMINAL: None, "websocket": None, "discord": 2000}  # characters of a letter, by channel, also of those to be
 BUILT_IN = (*TOOLS, memory.remember)
 
 DEMO = """This is the built-in demo model: it shows how agentkit works, but understands nothing.
@@ -88,6 +91,7 @@ class App:
         self._sessions = Sessions(lambda key: self.lanes.get(key).busy)
         self.desk = Desk(self.channels, self.lanes, self.approvals, self._session_of, lambda: self.commands)
         self.dispatch, self.interrupt = self.desk.dispatch, self.desk.interrupt
+        self._background: Background | None = None
         self._demo: Demo | None = None
         self._profiles = Profiles(())
         self._clients: dict[int, Client] = {}
@@ -115,6 +119,7 @@ class App:
                 lambda: self.settings, lambda: self._profiles, self._ledger, lambda: self.lanes.view(), self.workspace
             ),
             *approval.commands(self.approvals),
+            *mail.commands(lambda: self._beside().outbox, lambda: self._beside().runs),
             Command("stop", "", "interrupt the answer or the tool that runs", self._stop, now=True),
             Command("help", "", "this list", lambda order: self.commands.help(), now=True),
             Command("exit", "", "leave", _not_here, now=True),
@@ -151,6 +156,8 @@ class App:
             self._start(channel)
         if self._demo:
             self.desk.publish(Notice(DEMO))
+        if self._opening.follow:  # and not one question only
+            self._beside().begin()
 
     def add(self, channel: Channel) -> None:
         """Have one more channel, which is started."""
@@ -186,6 +193,8 @@ class App:
         if self.lanes.stop(timeout):
             for session in self._sessions.stop():
                 unsaved += session.close()
+        if self._background:
+            self._background.end(timeout)
         for channel in self.channels.values():
             channel.stop()
         for client in self._clients.values():
@@ -243,6 +252,8 @@ class App:
         """Something is about to be written: have a workspace."""
         if told := self._files.make():
             store.run.publish(Notice(told))
+            if self._opening.follow:
+                self._beside().begin()
 
     def _remember(self, order: Order, name: str, text: str) -> Path:
         store: Store = order.session.store
@@ -250,6 +261,34 @@ class App:
         folder = self._files.memory(self.agents.agent(store.state.agent))
         kept: Path = memory.Remember(self._ask_model(), folder, name, text).run(store)
         return kept
+
+    def _beside(self) -> Background:
+        """What runs beside the chats; loaded when it is first asked for, since one question does without."""
+        if self._background is None:
+            from .background import Background
+            from .outbox import Outbox
+
+            def tell(text: str) -> None:
+                self.desk.publish(Notice(text))
+
+            state = self.workspace / ".state"
+            outbox = Outbox(state / "outbox", self._deliver, self._letter_limit, tell=self.desk.publish)
+            self._background = Background(state, outbox, tell)
+        return self._background
+
+    def _deliver(self, letter: Letter) -> None:
+        from .envelope import DeliveryError, NobodyThere
+
+        if (channel := self.channels.get(letter.channel)) is not None:
+            channel.send(letter)
+        elif letter.channel in LIMITS:
+            raise NobodyThere(f"{letter.channel} is not running here")
+        else:
+            raise DeliveryError(f"there is no channel {letter.channel}", permanent=True)
+
+    def _letter_limit(self, name: str) -> int | None:
+        channel = self.channels.get(name)
+        return channel.limit if channel else LIMITS.get(name)
 
     def _stop(self, order: Order) -> str:
         if not self.interrupt(order.inbound):

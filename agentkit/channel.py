@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from .events import Answer, Event, Inbound
+
+if TYPE_CHECKING:
+    from .envelope import Letter
 
 TERMINAL = "cli"  # the name of the channel that the program was started in
 
@@ -14,10 +17,12 @@ AnswerAsk = Callable[[str, str, Answer], bool]
 
 
 class Channel(Protocol):
-    """name: what its messages carry as `channel`; can_ask: is there a person who can answer an Ask?
-    ask_limit: seconds an answer may take, None for a terminal, where a question simply stays."""
+    """name: what its messages carry as `channel`; limit: characters that a letter may have, None: any number; can_ask:
+    is there a person who can answer an Ask? ask_limit: seconds an answer may take, None for a terminal, where a
+    question simply stays."""
 
     name: str
+    limit: int | None
     can_ask: bool
     ask_limit: float | None
 
@@ -27,6 +32,10 @@ class Channel(Protocol):
 
     def show(self, event: Event) -> None:
         """Take an event, from any thread, without blocking."""
+
+    def send(self, letter: Letter) -> None:
+        """Deliver a letter of the outbox; returns when it is with whom it is for. Called from threads of the outbox, at
+        most one for each destination; raises DeliveryError, such as NobodyThere, and should not take for ever."""
 
     def stop(self) -> None:
         """End; nothing is shown after it."""

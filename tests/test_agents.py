@@ -27,7 +27,7 @@ from .program import WAIT, agentkit, environment
 class Listener:
     """A channel that says one thing after the other, and allows what it is asked."""
 
-    name, peer, can_ask, ask_limit = "cli", "cli-user", True, None
+    name, peer, limit, can_ask, ask_limit = "cli", "cli-user", None, True, None
 
     def __init__(self) -> None:
         self.events: list[Event] = []

@@ -10,15 +10,15 @@ PACKAGE = Path(__file__).parent.parent / "agentkit"
 
 LADDER = """
  0  __init__ errors folding records
- 1  cancel events printable dotenv values names frontmatter atomic jsonl
- 2  files watch agentfiles channel node calls thinking demo/ diagnosis/ lanes log exchange adapter ledger bindings
- 3  command settings store workspace toolbox
- 4  wire approval prompt tools/ past fit profiles routes
- 5  dialects usetool conversation summary
+ 1  cancel events printable dotenv values names frontmatter atomic jsonl pieces
+ 2  files watch agentfiles envelope node calls thinking demo/ diagnosis/ lanes log exchange adapter ledger bindings
+ 3  command settings store workspace toolbox letters destinations channel
+ 4  wire approval prompt tools/ past fit profiles routes delivery
+ 5  dialects usetool conversation summary outbox
  6  client compact archive
  7  llm turn tries
  8  session failover
- 9  history agents memory skills status routing desk
+ 9  history agents memory skills status routing desk mail background
 10  channels/ sessions
 11  app
 12  __main__

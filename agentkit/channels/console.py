@@ -13,7 +13,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ..channel import TERMINAL, AnswerAsk, Dispatch
 from ..command import Commands
@@ -22,6 +22,9 @@ from ..printable import printable
 from ..store import typed
 from .mailbox import Mailbox, Signals
 from .wording import WAY_BACK
+
+if TYPE_CHECKING:
+    from ..envelope import Letter
 
 DECISIONS: dict[str, Decision] = {
     "y": "allow", "yes": "allow", "a": "always", "always": "always", "n": "deny", "no": "deny",
@@ -41,6 +44,7 @@ class Console:
     None: a person is asked, where stdin and stderr are a terminal. timeout: seconds for all of it."""
 
     name = TERMINAL
+    limit: int | None = None
     peer = "cli-user"
     ask_limit: float | None = None
 
@@ -76,6 +80,9 @@ class Console:
 
     def show(self, event: Event) -> None:
         self._mail.put(event)
+
+    def send(self, letter: Letter) -> None:
+        self.show(Notice(letter.text))
 
     def stop(self) -> None:
         pass

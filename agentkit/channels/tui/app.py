@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ...channel import TERMINAL, AnswerAsk, Dispatch
 from ...command import Commands, is_command
@@ -31,6 +31,9 @@ from ..wording import WAY_BACK
 from .chat import SPIN, Chat
 from .keys import Key, Keys
 from .screen import opened
+
+if TYPE_CHECKING:
+    from ...envelope import Letter
 
 FRAME = 1 / 30  # seconds between two frames at the least
 CALM = 0.3  # seconds an approval is on screen before a key can answer it
@@ -59,6 +62,7 @@ class Tui:
     would otherwise spoil the screen."""
 
     name = TERMINAL
+    limit: int | None = None
     peer = "cli-user"
     can_ask = True
     ask_limit: float | None = None
@@ -86,6 +90,9 @@ class Tui:
 
     def show(self, event: Event) -> None:
         self._mail.put(event)
+
+    def send(self, letter: Letter) -> None:
+        self.show(Notice(letter.text))
 
     def stop(self) -> None:
         pass

@@ -1,0 +1,77 @@
+"""The commands about letters on their way: /delivery."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .command import Command, Order
+from .errors import CommandError
+from .printable import span
+
+if TYPE_CHECKING:
+    from .outbox import Outbox, Waiting
+
+SHOWN = 20  # destinations, and failed letters
+BEGINNING = 60  # characters of a letter
+
+
+def commands(the_outbox: Callable[[], Outbox], runs: Callable[[], bool]) -> list[Command]:
+    """runs: are letters delivered by this process?"""
+
+    def delivery(order: Order) -> str:
+        outbox = the_outbox()
+        verb, _, which = order.rest.partition(" ")
+        try:
+            if verb == "retry" and which.strip():
+                return _retry(outbox, which.strip())
+            if order.rest == "failed":
+                return _failed(outbox)
+            if order.rest in ("stop", "start"):
+                (outbox.pause if order.rest == "stop" else outbox.resume)()
+            elif order.rest:
+                raise CommandError("It is /delivery, /delivery failed, retry ID, retry all, stop or start.")
+            return _state(outbox, runs())
+        except OSError as error:
+            raise CommandError(f"The letters cannot be read: {error.strerror}. Look at .state/outbox.") from None
+
+    return [Command("delivery", "[failed | retry ID | stop | start]", "letters on their way", delivery, now=True)]
+
+
+def _state(outbox: Outbox, runs: bool) -> str:
+    stats = outbox.stats()
+    how = "stopped" if stats.paused else "running" if runs else "done by another process, or by none"
+    lines = [f"delivery  {how}; pending: {stats.pending}, sent: {stats.sent}, failed: {stats.failed}"]
+    lines += [f"  {_line(each)}" for each in stats.destinations[:SHOWN]]
+    if (more := len(stats.destinations) - SHOWN) > 0:
+        lines.append(f"  and {more:,} more destinations")
+    return "\n".join(lines)
+
+
+def _line(waiting: Waiting) -> str:
+    if waiting.next is None:
+        when = "when somebody is there"
+    else:
+        seconds = waiting.next - time.time()
+        when = "now" if seconds < 1 else f"in {span(seconds)}"
+    why = f" ({waiting.error})" if waiting.error else ""
+    return f"{waiting.channel}:{waiting.to}  pending: {waiting.pending}, next try {when}{why}"
+
+
+def _failed(outbox: Outbox) -> str:
+    letters = outbox.failed()
+    rows = [
+        f"{each.id}  {each.channel}:{each.to}  {each.error}: {' '.join(each.text.split())[:BEGINNING]}"
+        for each in letters[-SHOWN:]
+    ]
+    if not rows:
+        return "No letter has failed."
+    more = f"and {len(letters) - SHOWN:,} older ones\n" if len(letters) > SHOWN else ""
+    return more + "\n".join(rows) + "\n/delivery retry ID has one tried again, /delivery retry all every one."
+
+
+def _retry(outbox: Outbox, which: str) -> str:
+    if not (count := outbox.retry(which)):
+        raise CommandError(f"There is no letter {which} that waits or has failed: /delivery failed lists them.")
+    return f"Tried again now: {count}."

@@ -148,6 +148,8 @@ class Client:
                     while len(body) < ERROR_BODY and (chunk := exchange.read()):
                         body += chunk
                     cancel.check()
+                    for secret in self._secrets:  # before it is cut anywhere
+                        body = body.replace(secret.encode(), b"[key]")
                     raise classify(response.status_code, response.headers, body)
                 parser = Parser(response.headers.get("content-type", ""))
                 return (yield from self._read(exchange, parser, cancel))

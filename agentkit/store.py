@@ -173,7 +173,7 @@ class Store:
         """A fork has used tokens, for the sake of the conversation; a record of them alone makes none."""
         usage = fork.state.usage
         self.state.spend(usage)
-        if usage and self.context.messages:
+        if fork.state.used and self.context.messages:
             self._write({"type": "spent", "model": fork.state.used, "usage": dict(usage), "at": _now()})
 
     # -- how much it is

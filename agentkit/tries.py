@@ -173,8 +173,7 @@ class Tries:
             return _late(hint) if alone and error.retry_after is not None and hint <= SHORT else None
         here = self._urls[pair.profile]
         gone = any(
-            each.model != pair.model and one.category in GONE and self._urls[each.profile] == here
-            for each, one in self._failures
+            each != pair and one.category in GONE and self._urls[each.profile] == here for each, one in self._failures
         )
         # Nobody is asked twice at the cost of one that would not be asked at all.
         if gone or self.allowance.left <= len(others) or time.monotonic() - self._since[pair.profile] > PERSISTENCE:

@@ -412,6 +412,87 @@ def test_thoughts_that_are_wanted_are_not_left_out_since_others_are_missing() ->
         assert len(server.requests) == 1
 
 
+UNSUPPORTED = (
+    "'messages.2' : for 'role:assistant' the following must be satisfied[('messages.2' : property 'reasoning_content' "
+    "is unsupported)]"
+)
+MISSED = "thinking is enabled but reasoning_content is missing in assistant tool call message at index 2"
+
+
+def of_others(**thought: str) -> dict[str, Any]:
+    """A conversation in which another model, which told no thoughts, has made calls; and this one with its own."""
+    calls = [{"id": "c0", "type": "function", "function": {"name": "look", "arguments": "{}"}}]
+    bare = {"role": "assistant", "content": None, "tool_calls": calls}
+    own = {**THOUGHT, **thought}
+    results = [{"role": "tool", "tool_call_id": each, "content": "x"} for each in ("c0", "c1")]
+    return {**BODY, "messages": [*BODY["messages"], bare, results[0], own, results[1]]}
+
+
+def thoughts(request: Request) -> list[str | None]:
+    """Those that go with its calls, None: there is no such field."""
+    return [each.get("reasoning_content") for each in request.json["messages"] if each.get("tool_calls")]
+
+
+@pytest.mark.parametrize("status", [400, 422, 500])
+def test_thoughts_that_must_not_be_there_are_left_out_though_the_refusal_says_must(status: int) -> None:
+    def answer(request: Request, index: int) -> Response:
+        return json_error(status, UNSUPPORTED) if b"reasoning_content" in request.body else text_stream("Hi")
+
+    with Loopback(answer) as server:
+        client = Client(server.url)
+        _, events = ask(client, of_others())
+        assert [type(each) for each in events] == [Notice, Text]
+        assert ask(client, of_others())[1] == [Text("Hi")]
+        assert [thoughts(each) for each in server.requests] == [[None, "Hm."], [None, None], [None, None]]
+
+
+def wants_thoughts(request: Request, index: int) -> Response:
+    return json_error(400, MISSED) if None in thoughts(request) else text_stream("Hi")
+
+
+def test_calls_without_thoughts_get_a_placeholder_where_they_are_missed_and_that_is_said_once() -> None:
+    with Loopback(wants_thoughts) as server:
+        client = Client(server.url)
+        _, events = ask(client, of_others())
+        assert [type(each) for each in events] == [Notice, Text] and "reasoning_content" in str(events[0])
+        assert ask(client, of_others())[1] == [Text("Hi")]
+        assert len(server.requests) == 3
+        for request in server.requests[1:]:
+            placeholder, own = thoughts(request)
+            assert placeholder and own == "Hm."
+            bare = [{**each, "reasoning_content": None} for each in request.json["messages"]]
+            assert bare == [{**each, "reasoning_content": None} for each in of_others()["messages"]]
+
+
+def test_what_one_model_wants_of_thoughts_another_one_at_the_same_endpoint_is_not_sent() -> None:
+    def answer(request: Request, index: int) -> Response:
+        if request.json["model"] == "thinker":
+            return wants_thoughts(request, index)
+        return json_error(400, UNSUPPORTED) if b"reasoning_content" in request.body else text_stream("Hi")
+
+    with Loopback(answer) as server:
+        client = Client(server.url)
+        told = [
+            [type(each) for each in ask(client, {**of_others(), "model": model})[1]]
+            for model in ("thinker", "plain", "thinker", "plain", "thinker")
+        ]
+        assert told == [[Notice, Text], [Notice, Text], [Text], [Text], [Text]]
+        assert len(server.requests) == 7
+
+
+def test_an_endpoint_that_wants_thoughts_and_refuses_them_is_not_asked_for_ever() -> None:
+    def answer(request: Request, index: int) -> Response:
+        return json_error(400, MISSED if None in thoughts(request) else UNSUPPORTED)
+
+    for body in (of_others(), THINKING):
+        with Loopback(answer) as server:
+            client = Client(server.url)
+            assert fails(client, body).category == "bad_request"
+            assert 2 <= len(server.requests) <= 3
+            assert fails(client, body).category == "bad_request"
+            assert len(server.requests) <= 6
+
+
 def test_both_fields_may_be_refused() -> None:
     body = {**BODY, "stream_options": {"include_usage": True}, "tools": TOOLS}
 

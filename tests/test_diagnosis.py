@@ -145,6 +145,88 @@ def test_any_answer_gets_a_valid_diagnosis(status: int | None, headers: dict[str
     assert error.status == status
 
 
+# What a request of ours may speak of, and a server of itself.
+OURS = (
+    "429 rate limit",
+    "HTTP 429: Rate limit reached, retry after 30 s",
+    "insufficient credits",
+    "invalid api key",
+    "maximum context length is 100 tokens",
+    "the model is overloaded",
+)
+
+
+@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize("type", [None, "invalid_request_error", "BadRequestError"])
+@pytest.mark.parametrize("quote", "'\"`")
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "Invalid value for messages[1].content: {}",
+        "The input {} is not valid here",
+        "Could not parse the arguments of the call: {}.",
+        "Value {} at messages[0] is not supported",
+        "{} is not of type 'object' - 'messages.2.content'",
+    ],
+)
+def test_a_request_that_is_refused_means_nothing_by_what_it_quotes_of_it(
+    status: int, type: str | None, quote: str, frame: str
+) -> None:
+    for ours in OURS:
+        found = valid(classify(status, {}, openai(frame.format(f"{quote}{ours}{quote}"), type)))
+        assert (found.category, found.retry_after) == ("bad_request", None), ours
+        assert ours in found.message
+
+
+@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize("type", [None, "invalid_request_error"])
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Failed to parse arguments: 429 rate limit",
+        "Failed to validate JSON: too many requests per minute",
+        "Invalid value: 429 rate limit",
+        "Malformed content, rate limit is not JSON",
+    ],
+)
+def test_a_request_that_could_not_be_read_is_at_fault_also_where_it_is_told_without_quotes(
+    status: int, type: str | None, message: str
+) -> None:
+    assert classify(status, {}, openai(message, type)).category == "bad_request"
+
+
+@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize(
+    ("message", "category"),
+    [
+        ("Error: 'context length exceeded'", "overflow"),
+        ("'maximum context length is 100 tokens'", "overflow"),
+        ('Error: "insufficient credits"', "billing"),
+        ("Error: `invalid api key`", "auth"),
+        ("This model's maximum context length is 100 tokens, and 'the prompt' has 120.", "overflow"),
+        ("Invalid API key, see 'the list of keys'", "auth"),
+        ("The model 'm' does not exist", "model_not_found"),
+        ("Your credit balance is too low for 'the big one'", "billing"),
+    ],
+)
+def test_what_a_refusal_means_it_means_also_where_it_quotes_something_else_or_is_all_in_quotes(
+    status: int, message: str, category: str
+) -> None:
+    assert classify(status, {}, openai(message)).category == category
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "You are not allowed to sample from this model",
+        "You are not allowed to query the model",
+        "Project does not have access to model `m`",
+    ],
+)
+def test_a_key_that_may_not_use_a_model_is_good_for_others(message: str) -> None:
+    assert classify(403, {}, openai(message)).category == "model_not_found"
+
+
 def recorded() -> list[Any]:
     """The recorded answers of real providers, where they are at hand."""
     folder = os.environ.get("AGENTKIT_CASES")

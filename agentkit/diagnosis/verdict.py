@@ -41,7 +41,12 @@ _EMPTY_WORDS = (
 
 _WANTED = r"limit:? ([\d,]{1,15})\b(?:(?!limit).){0,60}\brequested:? ([\d,]{1,15})"
 _REFILLS = r"(?:try again|retry|resets?|available) (?:in|after) ~?\d"
-_QUOTED = r"(?<!\w)(['\"`])(?=[^'\"`\n]{0,400}\s)[^'\"`\n]{2,400}\1(?!\w)"
+# Sentences in quotes of any kind, also where the closing one is missing; and what a parser has stumbled over.
+_QUOTES = ('""', "``", "“”", "«»", "„“", "''", "‘’")
+_QUOTED = "|".join(
+    rf"(?<!\w){each[0]}+(?=[^{each[1]}]*\s)(?:[^{each[1]}]|(?<=\w){each[1]}(?=\w))+(?:{each[1]}+(?!\w)|\Z)"
+    for each in _QUOTES
+) + (r"|(?i:(?<=parse)|(?<=parsing)|(?<=decode)|(?<=serialize)|(?<=marshal))[^:\n]{0,40}:[^\n]+")
 _NAMES_A_MODEL = r"(?i)model|endpoints? |deployment|channel|模型|渠道"
 
 # What looks like a key, with what may stay of it. Servers quote the keys they refuse, and messages end up in chats.

@@ -191,7 +191,8 @@ class App:
         that could not be saved."""
         unsaved: list[str] = []
         if self.lanes.stop(timeout):
-            for session in self._sessions.stop():
+            self._sessions.stop()
+            for session in self._sessions.all():
                 unsaved += session.close()
         if self._background:
             self._background.end(timeout)

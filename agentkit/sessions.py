@@ -48,14 +48,11 @@ class Sessions:
         with self._lock:
             return [held.session for held in self._held.values()]
 
-    def stop(self) -> list[Session]:
-        """Give all of them up; returns them, for whoever closes them."""
+    def stop(self) -> None:
+        """Give none up any more."""
         with self._lock:
             if self._timer is not None:
                 self._timer.cancel()
-            sessions = [held.session for held in self._held.values()]
-            self._held.clear()
-            return sessions
 
     def _wake_later(self) -> None:
         self._timer = threading.Timer(IDLE, self.look)

@@ -131,7 +131,8 @@ class Session:
             self.begin(inbound, early.append)
             store.run = run
             state = store.state
-            state.channel, state.peer, state.model = inbound.channel, inbound.peer, self._model_of(self)
+            state.channel, state.peer, state.via = inbound.channel, inbound.peer, inbound.via
+            state.model = self._model_of(self)
             if self.conversation.regain():
                 self.reload()
             if is_command(inbound.text):

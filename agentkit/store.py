@@ -63,7 +63,7 @@ class Context:
 class State:
     """What the model never sees: whose conversation this is, the model selected and its context window in tokens (0:
     unknown), the model used, which has answered last, the tokens this turn has used; full: it was said that nothing
-    more can be left out; unsummarised: the tokens at which a summary failed last."""
+    more can be left out; unsummarised: the tokens at which a summary failed last; via: as Inbound has it."""
 
     session: str = ""
     agent: str = ""
@@ -75,6 +75,7 @@ class State:
     usage: dict[str, int] = field(default_factory=dict)
     full: bool = False
     unsummarised: int = 0
+    via: str = ""
 
     def spend(self, usage: Mapping[str, int] | None) -> None:
         """Add the tokens of one request."""

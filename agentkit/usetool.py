@@ -72,7 +72,7 @@ class UseTool(Node):
         self.calls, self.toolbox = calls, toolbox
 
     def prep(self, store: Store) -> tuple[Asker, Scope]:
-        who = Asker(store.state.session, store.state.channel, store.state.peer)
+        who = Asker(store.state.session, store.state.via or store.state.channel, store.state.peer)
         return who, replace(self.toolbox.scope, cancel=store.run.cancel)
 
     def exec(self, inputs: tuple[Asker, Scope]) -> Generator[Event, Any, Results]:

@@ -404,7 +404,7 @@ def test_a_letter_is_given_up_after_five_tries(desk: Desk) -> None:
         assert len(sink.tries) == number
         desk.later(0.02)
     sink.wait_for(tries=5)
-    until(lambda: outbox.stats().failed)
+    until(lambda: outbox.stats()[::2][:2] == (0, 1))
     assert outbox.stats()[:3] == (0, 0, 1)
     assert {each.id for each in sink.tries} == set(ids)
     assert [each.attempts for each in sink.tries] == [0, 1, 2, 3, 4]
@@ -470,7 +470,7 @@ def test_parts_that_have_arrived_are_not_sent_again(desk: Desk) -> None:
     outbox = desk.outbox(sink, limit=5)
     outbox.put("discord", "42", "one two three four")
     outbox.start()
-    until(lambda: outbox.stats().failed)
+    until(lambda: outbox.stats()[::2][:2] == (0, 1))
     sink.rule = lambda letter: None
     assert outbox.retry("all") == 1
     sink.wait_for(got=4)
@@ -484,7 +484,7 @@ def test_a_letter_that_failed_is_tried_again_on_demand(desk: Desk, whole: bool) 
     ids = outbox.put("discord", "42", "hello")
     outbox.put("discord", "43", "other")
     outbox.start()
-    until(lambda: outbox.stats().failed == 2)
+    until(lambda: outbox.stats()[::2][:2] == (0, 2))
     assert [outbox.retry(each) for each in ("nonsense", "", "../x", ids[0] + "/..", "al")] == [0] * 5
     sink.rule = lambda letter: None
     assert outbox.retry(ids[0].partition(".")[0] if whole else ids[0]) == 1
@@ -500,7 +500,7 @@ def test_a_letter_that_a_person_has_copied_is_delivered_once(desk: Desk) -> None
     outbox = desk.outbox(sink)
     outbox.put("discord", "42", "hello")
     outbox.start()
-    until(lambda: outbox.stats().failed)
+    until(lambda: outbox.stats()[::2][:2] == (0, 1))
     (copied,) = (desk.folder / "failed").iterdir()
     (desk.folder / copied.name).write_bytes(copied.read_bytes())
     sink.rule = lambda letter: None
@@ -790,7 +790,7 @@ def test_a_damaged_letter_among_those_that_failed_is_put_aside(desk: Desk) -> No
     outbox.put("discord", "42", "hello")
     outbox.put("discord", "42", "other")
     outbox.start()
-    until(lambda: outbox.stats().failed == 2)
+    until(lambda: outbox.stats()[::2][:2] == (0, 2))
     sorted((desk.folder / "failed").iterdir())[0].write_text("nonsense")
     told = len(desk.told)
     assert [each.text for each in outbox.failed()] == ["other"]

@@ -91,6 +91,14 @@ def _parser() -> ArgumentParser:
     run.add_argument("prompt", nargs="*", metavar="PROMPT", help="the message; - puts what stdin holds after it")
     run.add_argument("--session", metavar="LABEL", help="go on with this conversation, or begin one of that name")
     run.add_argument("--json", action="store_true", help="print events, one JSON object a line")
+    serve = commands.add_parser(
+        "serve", parents=[common], argument_default=SUPPRESS, help="no screen: let programs in over a WebSocket"
+    )
+    serve.add_argument("--gateway", action="store_true", help="the WebSocket gateway (the default)")
+    serve.add_argument("--host", metavar="H", help="where to listen (default: GATEWAY_HOST)")
+    serve.add_argument("--port", metavar="P", type=_port, help="its port (default: GATEWAY_PORT); 0 for any")
+    serve.add_argument("--log-json", action="store_true", help="events on stderr as JSON, one a line")
+    commands.add_parser("status", parents=[common], help="ask the one that serves how it stands")
     decision = run.add_mutually_exclusive_group()
     decision.add_argument("--yes", action="store_const", dest="decision", const="allow", help="allow every tool call")
     decision.add_argument("--no", action="store_const", dest="decision", const="deny", help="refuse what would ask")
@@ -113,6 +121,8 @@ def _start(options: Namespace) -> int:
             env_file=Path(given["env_file"]) if "env_file" in given else None,
             overrides={name: value for name, value in overrides.items() if value is not None},
         )
+        if options.command in ("serve", "status"):
+            return _beside(settings, given)
         if options.command == "run" or "plain" in given or not _full_screen():
             return _lines(settings, given)
         return _screen(settings, given)
@@ -160,6 +170,20 @@ def _lines(settings: Settings, given: dict[str, Any]) -> int:
         return console.loop(app.commands, app.interrupt, app.past(me))
     finally:
         _report(app.stop())
+
+
+def _beside(settings: Settings, given: dict[str, Any]) -> int:
+    """Serve, or ask the one that does."""
+    from .records import replace
+    from .serve import serve, status
+    from .workspace import folder
+
+    if given["command"] == "status":
+        return status(settings, folder(settings.workspace_dir, _working_directory()))
+    if "agent" in given:
+        settings = replace(settings, default_agent=given["agent"])
+    tools = _tools(given.get("tools"))
+    return serve(settings, tools, given.get("host", ""), given.get("port"), given.get("log_json", False))
 
 
 def _full_screen() -> bool:
@@ -280,6 +304,14 @@ def _tools(path: str | None) -> list[Tool]:
     if not found:
         raise SettingsError([f"--tools {path}: no @tool function in it (from agentkit import tool)"])
     return found
+
+
+def _port(text: str) -> int:
+    from argparse import ArgumentTypeError
+
+    if not text.isdecimal() or int(text) > 65535:
+        raise ArgumentTypeError(f"{text} is not a port: 0 to 65535")
+    return int(text)
 
 
 def _seconds(text: str) -> float:

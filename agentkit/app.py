@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import approval, history, mail, memory, routing, skills, status
+from . import approval, gates, history, mail, memory, routing, skills, status
 from .agents import Agents
 from .approval import Approvals
 from .archive import Archive
@@ -17,7 +17,7 @@ from .channel import TERMINAL, Channel
 from .client import Client
 from .command import Command, Commands, Order
 from .desk import Desk
-from .errors import CommandError
+from .errors import CommandError, SettingsError
 from .events import Event, Inbound, Notice
 from .failover import Failover
 from .lanes import Lanes
@@ -33,7 +33,7 @@ from .store import Message, State, Store
 from .toolbox import Scope, Tool
 from .tools import TOOLS
 from .turn import Turn
-from .workspace import Workspace, folder
+from .workspace import Agent, Workspace, folder
 
 if TYPE_CHECKING:
     from .background import Background
@@ -119,6 +119,7 @@ class App:
                 lambda: self.settings, lambda: self._profiles, self._ledger, lambda: self.lanes.view(), self.workspace
             ),
             *approval.commands(self.approvals),
+            *gates.commands(self),
             *mail.commands(lambda: self._beside().outbox, lambda: self._beside().runs),
             Command("stop", "", "interrupt the answer or the tool that runs", self._stop, now=True),
             Command("help", "", "this list", lambda order: self.commands.help(), now=True),
@@ -172,8 +173,26 @@ class App:
         self.desk.channels = self.channels
         channel.stop()
 
+    def register(self, agent: Agent) -> bool:
+        """Have an agent without files until the program ends; False where its id is taken."""
+        return self._files.register(agent)
+
+    def wake(self, channel: str, to: str) -> None:
+        """Somebody is there whom letters may wait for."""
+        if self._background is not None:
+            self._background.outbox.wake(channel, to)
+
     def _start(self, channel: Channel) -> None:
         channel.start(self.dispatch, partial(self.approvals.answer, channel.name))
+
+    def make(self) -> None:
+        """Have a workspace, before there is a message to save. Raises SettingsError."""
+        try:
+            if told := self._files.make():
+                log.info("%s", told)
+        except OSError as error:
+            why = f"the workspace {self.workspace} cannot be made: {error.strerror}"
+            raise SettingsError([f"{why}; set WORKSPACE_DIR to a folder you may write to"]) from None
 
     def open(self, inbound: Inbound) -> None:
         """Open what this sender's session begins with, before anything is said in it. Raises CommandError."""

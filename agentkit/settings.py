@@ -48,6 +48,11 @@ VARIABLES = (
     ),
     Variable("MAX_MODEL_CALLS", "50", "model calls in one turn, at most", "50"),
     Variable("MAX_TURNS", "16", "turns that run at once, at most", "16"),
+    Variable("GATEWAY_HOST", "127.0.0.1", "where the gateway listens; other addresses need GATEWAY_TOKEN", "127.0.0.1"),
+    Variable("GATEWAY_PORT", "8765", "its port; 0: any that is free", "8765"),
+    Variable("GATEWAY_TOKEN", "", "what its clients must know; else one is made, in .state/gateway.token", "gw-..."),
+    Variable("GATEWAY_ORIGINS", "", "web pages that may connect to it, with commas", "https://chat.example.org"),
+    Variable("GATEWAY_MAX_CLIENTS", "2000", "clients of the gateway, at most", "2000"),
 )
 _BY_NAME = {each.name: each for each in VARIABLES}
 _NUMBERED = re.compile(r"(LLM_API_KEY|LLM_BASE_URL)_([0-9]+)")
@@ -69,8 +74,9 @@ class Settings:
 
     llm_api_key: empty where none is needed; llm_context_window: tokens; llm_more_profiles: those of the numbered keys,
     in the order of n; llm_timeout: seconds between two pieces of an answer; workspace_dir: absolute, None: not set;
-    default_agent: as it was written; log_level: debug, info, warn or error; env_file: the one in use, absolute; demo:
-    none of the four required variables is set, and the fields for them are empty.
+    default_agent: as it was written; log_level: debug, info, warn or error; gateway_host: a name or an address;
+    gateway_token: empty: one is made; gateway_origins: as browsers send them; env_file: the one in use, absolute;
+    demo: none of the four required variables is set, and the fields for them are empty.
     """
 
     llm_model: str
@@ -87,6 +93,11 @@ class Settings:
     tool_approval: Approval = "ask"
     max_model_calls: int = 50
     max_turns: int = 16
+    gateway_host: str = "127.0.0.1"
+    gateway_port: int = 8765
+    gateway_token: str = field(default="", repr=False)
+    gateway_origins: tuple[str, ...] = ()
+    gateway_max_clients: int = 2000
     env_file: Path | None = None
     demo: bool = False
 
@@ -98,7 +109,8 @@ class Settings:
     @property
     def secrets(self) -> tuple[str, ...]:
         """The keys and tokens we hold, which nobody else may see."""
-        return tuple(each.api_key for each in self.profiles if each.api_key)
+        held = (*(each.api_key for each in self.profiles), self.gateway_token)
+        return tuple(each for each in held if each)
 
 
 def load(
@@ -129,6 +141,11 @@ def load(
         tool_approval=take("TOOL_APPROVAL", values.choice("ask", "auto", "trust"), Settings.tool_approval),
         max_model_calls=take("MAX_MODEL_CALLS", values.integer(1, 1_000_000), Settings.max_model_calls),
         max_turns=take("MAX_TURNS", values.integer(1, 10_000), Settings.max_turns),
+        gateway_host=take("GATEWAY_HOST", values.host, Settings.gateway_host),
+        gateway_port=take("GATEWAY_PORT", values.integer(0, 65535), Settings.gateway_port),
+        gateway_token=take("GATEWAY_TOKEN", values.token, ""),
+        gateway_origins=take("GATEWAY_ORIGINS", values.origins, ()),
+        gateway_max_clients=take("GATEWAY_MAX_CLIENTS", values.integer(1, 100_000), Settings.gateway_max_clients),
         env_file=path,
         demo=found.demo,
     )
@@ -235,7 +252,7 @@ class _Values:
 
     def _harmless(self, text: str) -> bool:
         """May this value be shown? Keys get pasted into the wrong line."""
-        names = ("LLM_API_KEY", *(f"LLM_API_KEY_{number}" for number in self._numbered))
+        names = ("LLM_API_KEY", "GATEWAY_TOKEN", *(f"LLM_API_KEY_{number}" for number in self._numbered))
         return len(text) <= 16 and not any(key and key in text for name in names for key, _ in self._found(name))
 
 

@@ -71,6 +71,42 @@ def key(text: str) -> str:
     return text
 
 
+def token(text: str) -> str:
+    """A key that WebSocket clients of any kind can send."""
+    for position, character in enumerate(key(text), 1):
+        if not character.isascii():
+            raise Bad(f"cannot be a token: its character {position} is not ASCII, so take another one")
+    return text
+
+
+def host(text: str) -> str:
+    """A name or an address, without the brackets of IPv6."""
+    match = _AUTHORITY.fullmatch(text if ":" not in text or "[" in text else f"[{text}]")
+    if match is None or match[3] is not None:
+        raise Bad("must be the name or the address of this machine, without a port")
+    try:
+        return str(IPv6Address(match[1])) if match[1] else match[2]
+    except ValueError:
+        raise Bad("must be the name or the address of this machine: that is no IPv6 address") from None
+
+
+_PORTS = {"http": "80", "https": "443"}
+
+
+def origins(text: str) -> tuple[str, ...]:
+    """Each as browsers send it (RFC 6454, section 6.2)."""
+    return tuple(dict.fromkeys(map(_origin, words(text))))
+
+
+def _origin(text: str) -> str:
+    scheme, separator, rest = text.lower().removesuffix("/").partition("://")
+    match = _AUTHORITY.fullmatch(rest)
+    if match is None or not separator or not re.fullmatch("[a-z][a-z0-9+.-]*", scheme) or not text.isascii():
+        raise Bad("must list origins as browsers send them: https://, a host, a port if any, and no path")
+    usual = f":{_PORTS.get(scheme, '')}"
+    return f"{scheme}://{rest.removesuffix(usual)}"
+
+
 _INTEGER = re.compile(r"([0-9]{1,15}(?:_[0-9]{1,15}){0,9}) ?([kKmM]?)")
 
 

@@ -100,6 +100,7 @@ class Workspace:
         self._shared_skills = [_skills(folder) for folder in shared]
         self._places: dict[tuple[Path, bool], _Place] = {}
         self._sample: Agent | None = None
+        self._guests: dict[str, Agent] = {}  # those without files, by id
         self._told: dict[str, Problem] = {}  # by path
         self._told_of_sample = False
         self._notices: list[str] = []
@@ -111,23 +112,36 @@ class Workspace:
         One whose file is broken stays as it was when it could last be read, or else is left out.
         """
         with self._lock:
-            found = self._agents.look()
-            if found is not self._looked:
-                self._looked, self._registered = found, self._register(found)
-            if self._registered:
-                self._told_of_sample = False
-                return dict(self._registered)
-            if not self._told_of_sample and os.path.lexists(self._folder):
-                self._told_of_sample = True
-                self._notices.append(
-                    f"{self._shown(self._folder)} has no agent that can be read: the sample one answers. "
-                    f"{SAMPLE}/AGENT.md in it makes one."
-                )
-            own = self._folder / SAMPLE  # where there are no agents at all, `make` puts the sample there
-            folder = own if os.path.lexists(self._folder) else _sample_folder() or own
-            if self._sample is None or self._sample.folder != folder:
-                self._sample = _sample_agent(folder)
-            return {SAMPLE: self._sample}
+            return {**self._found(), **self._guests} if self._guests else self._found()
+
+    def register(self, agent: Agent) -> bool:
+        """Have an agent without files until the program ends; False where its id is taken."""
+        with self._lock:
+            is_free = agent.id not in {**self._found(), **self._guests}
+            if is_free:
+                self._guests[agent.id] = agent
+            return is_free
+
+    def _found(self) -> dict[str, Agent]:
+        """Called with the lock held."""
+        assert self._lock.locked()
+        found = self._agents.look()
+        if found is not self._looked:
+            self._looked, self._registered = found, self._register(found)
+        if self._registered:
+            self._told_of_sample = False
+            return dict(self._registered)
+        if not self._told_of_sample and os.path.lexists(self._folder):
+            self._told_of_sample = True
+            self._notices.append(
+                f"{self._shown(self._folder)} has no agent that can be read: the sample one answers. "
+                f"{SAMPLE}/AGENT.md in it makes one."
+            )
+        own = self._folder / SAMPLE  # where there are no agents at all, `make` puts the sample there
+        folder = own if os.path.lexists(self._folder) else _sample_folder() or own
+        if self._sample is None or self._sample.folder != folder:
+            self._sample = _sample_agent(folder)
+        return {SAMPLE: self._sample}
 
     def files(self, agent: Agent) -> Files:
         """What the agent's folder holds, and the skills that all share; the very same object while nothing has

@@ -10,18 +10,21 @@ PACKAGE = Path(__file__).parent.parent / "agentkit"
 
 LADDER = """
  0  __init__ errors folding records
- 1  cancel events printable dotenv values names frontmatter atomic jsonl pieces
+ 1  cancel events printable dotenv values names frontmatter atomic jsonl pieces rpc
  2  files watch agentfiles envelope node calls thinking demo/ diagnosis/ lanes log exchange adapter ledger bindings
- 3  command settings store workspace toolbox letters destinations channel
- 4  wire approval prompt tools/ past fit profiles routes delivery
- 5  dialects usetool conversation summary outbox
+ 3  command settings store workspace toolbox letters destinations channel newcomer
+ 4  wire approval prompt tools/ past fit profiles routes delivery awaited
+ 5  dialects usetool conversation summary outbox staff
  6  client compact archive
- 7  llm turn tries
+ 7  llm turn tries chronicle
  8  session failover
  9  history agents memory skills status routing desk mail background
-10  channels/ sessions
-11  app
-12  __main__
+10  sessions methods
+11  channels/
+12  gates
+13  app
+14  serve
+15  __main__
 """
 
 RUNG = {name: int(line.split()[0]) for line in LADDER.strip().splitlines() for name in line.split()[1:]}

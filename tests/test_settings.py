@@ -399,7 +399,11 @@ def test_choices_are_listed_when_none_of_them_is_taken(tmp_path: Path) -> None:
     assert load({"TOOL_APPROVAL": "Trust"}, tmp_path).tool_approval == "trust"
 
 
-FREE = ("LLM_API_KEY", "LLM_API_KEY_1", "LLM_MODEL", "LLM_FALLBACK_MODELS", "DEFAULT_AGENT")  # they may be any word
+# They may be any word.
+FREE = (
+    *("LLM_API_KEY", "LLM_API_KEY_1", "LLM_MODEL", "LLM_FALLBACK_MODELS", "DEFAULT_AGENT"),
+    *("GATEWAY_HOST", "GATEWAY_TOKEN"),
+)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in FREE])
@@ -551,6 +555,74 @@ def test_models_to_fall_back_to_are_printable(tmp_path: Path, text: str) -> None
 def test_more_keys_alone_do_not_end_the_demo(tmp_path: Path) -> None:
     settings = load({"LLM_API_KEY_1": KEY, "LLM_FALLBACK_MODELS": "m"}, tmp_path)
     assert settings.demo and settings.secrets == (KEY,)
+
+
+# -- the gateway
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("localhost", "localhost"),
+        ("0.0.0.0", "0.0.0.0"),
+        ("my-server.example.org", "my-server.example.org"),
+        ("::1", "::1"),
+        ("[::1]", "::1"),
+        ("0:0::0:1", "::1"),
+        ("fe80::1%eth0", "fe80::1%eth0"),
+    ],
+)
+def test_the_gateway_listens_at_a_name_or_an_address(tmp_path: Path, text: str, expected: str) -> None:
+    assert load({**FOUR, "GATEWAY_HOST": text}, tmp_path).gateway_host == expected
+
+
+@pytest.mark.parametrize("text", ["http://localhost", "localhost:8765", "[::1]:80", ":::", "a b", "a/b", "*", "a..b"])
+def test_what_is_no_name_and_no_address_of_a_machine_is_refused(tmp_path: Path, text: str) -> None:
+    assert "of this machine" in problem("GATEWAY_HOST", text, tmp_path)
+
+
+@pytest.mark.parametrize("text", ["-1", "65536", "http", "80.0"])
+def test_a_port_is_a_number_that_there_is(tmp_path: Path, text: str) -> None:
+    assert "from 0 to 65535" in problem("GATEWAY_PORT", text, tmp_path)
+
+
+@pytest.mark.parametrize("text", ["Bearer secret", "sec ret", "secret\n1", "secreté", "secret\x7f"])
+def test_a_token_that_not_every_client_can_send_is_refused_and_never_shown(tmp_path: Path, text: str) -> None:
+    assert "secret" not in problem("GATEWAY_TOKEN", text, tmp_path)
+
+
+def test_the_token_of_the_gateway_is_a_secret(tmp_path: Path) -> None:
+    settings = load({**FOUR, "GATEWAY_TOKEN": "gw-token"}, tmp_path)
+    assert settings.gateway_token == "gw-token" and settings.secrets == (KEY, "gw-token")
+    assert "gw-token" not in repr(settings)
+    environ = {"GATEWAY_TOKEN": "gw-token", "OTHER": "x gw-token", "MINE": "x"}
+    assert child_environment(environ, settings) == {"MINE": "x"}
+    assert "gw-token" not in "".join(problems({**FOUR, "GATEWAY_TOKEN": "gw-token", "MAX_TURNS": "gw-token"}, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ()),
+        ("https://a.example", ("https://a.example",)),
+        ("HTTPS://A.Example/ , http://localhost:3000,", ("https://a.example", "http://localhost:3000")),
+        ("https://a.example:443, http://b:80, https://b:80", ("https://a.example", "http://b", "https://b:80")),
+        ("http://[::1]:3000", ("http://[::1]:3000",)),
+        ("chrome-extension://abcdefghijklmnop", ("chrome-extension://abcdefghijklmnop",)),
+    ],
+)
+def test_origins_are_kept_as_browsers_send_them(tmp_path: Path, text: str, expected: tuple[str, ...]) -> None:
+    assert load({**FOUR, "GATEWAY_ORIGINS": text}, tmp_path).gateway_origins == expected
+
+
+@pytest.mark.parametrize("text", ["*", "null", "a.example", "https://a.example/path", "https://", "https://é.example"])
+def test_what_no_browser_sends_as_an_origin_is_refused(tmp_path: Path, text: str) -> None:
+    assert "origins" in problem("GATEWAY_ORIGINS", f"https://a.example,{text}", tmp_path)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "many", "100001"])
+def test_the_gateway_takes_one_client_at_least(tmp_path: Path, text: str) -> None:
+    assert "from 1 to 100000" in problem("GATEWAY_MAX_CLIENTS", text, tmp_path)
 
 
 # -- child processes

@@ -28,6 +28,7 @@ TOPICS = (
     "screen",
     "prompt",
     "failover",
+    "gateway",
 )  # modules that register figures, in the table's order
 
 ROW = "{:<30} {:>11} {:>11} {:>6} {:>10}  {:<7} {}"

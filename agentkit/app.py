@@ -161,16 +161,19 @@ class App:
             self._beside().begin()
 
     def add(self, channel: Channel) -> None:
-        """Have one more channel, which is started."""
-        self.channels = {**self.channels, channel.name: channel}
-        self.desk.channels = self.channels
-        self._start(channel)
+        """Have one more channel, which is started; what it raises then leaves everything as it was."""
+        before = self.channels
+        self.channels = self.desk.channels = {**before, channel.name: channel}
+        try:
+            self._start(channel)
+        except BaseException:
+            self.channels = self.desk.channels = before
+            raise
 
     def remove(self, name: str) -> None:
         """Stop a channel; the others go on."""
         channel = self.channels[name]
-        self.channels = {each: other for each, other in self.channels.items() if each != name}
-        self.desk.channels = self.channels
+        self.channels = self.desk.channels = {each: other for each, other in self.channels.items() if each != name}
         channel.stop()
 
     def register(self, agent: Agent) -> bool:

@@ -126,3 +126,10 @@ def test_a_chat_opens_and_closes_the_gateway(tmp_path: Path, words: str) -> None
     assert re.search(r"The gateway listens at ws://127\.0\.0\.1:\d+; the token is in .*gateway\.token", said.stdout)
     assert ("is closed" in said.stdout) and "It is /gateway" in said.stderr
     assert ("not open" in said.stderr) == (words == "stop")
+
+
+def test_a_gateway_that_cannot_be_opened_can_be_tried_again(tmp_path: Path) -> None:
+    env = environment(tmp_path)
+    with serving(tmp_path, env) as served:
+        said = agentkit(tmp_path, env={**env, "GATEWAY_PORT": served.port}, stdin="hello\n/gateway\n/gateway\n")
+    assert said.returncode == 1 and said.stderr.count(served.port) == 2

@@ -95,6 +95,7 @@ def _parser() -> ArgumentParser:
         "serve", parents=[common], argument_default=SUPPRESS, help="no screen: let programs in over a WebSocket"
     )
     serve.add_argument("--gateway", action="store_true", help="the WebSocket gateway (the default)")
+    serve.add_argument("--discord", action="store_true", help="Discord (by itself where DISCORD_BOT_TOKEN is set)")
     serve.add_argument("--host", metavar="H", help="where to listen (default: GATEWAY_HOST)")
     serve.add_argument("--port", metavar="P", type=_port, help="its port (default: GATEWAY_PORT); 0 for any")
     serve.add_argument("--log-json", action="store_true", help="events on stderr as JSON, one a line")
@@ -183,7 +184,8 @@ def _beside(settings: Settings, given: dict[str, Any]) -> int:
     if "agent" in given:
         settings = replace(settings, default_agent=given["agent"])
     tools = _tools(given.get("tools"))
-    return serve(settings, tools, given.get("host", ""), given.get("port"), given.get("log_json", False))
+    ways = [name for name in ("gateway", "discord") if given.get(name)]
+    return serve(settings, tools, ways, given.get("host", ""), given.get("port"), given.get("log_json", False))
 
 
 def _full_screen() -> bool:

@@ -163,9 +163,11 @@ class Agents:
         group = partial(Command, group="agent")
         return [
             group("agents", "", "the agents of this workspace", self._list),
-            group("switch", "<agent> | off", "talk to another agent, until off", self._switch, reroutes=True),
+            group(
+                "switch", "<agent> | off", "talk to another agent, until off", self._switch, reroutes=True, owner=True
+            ),
             group("model", "[name | off]", "the model that answers here; a name selects it", self._select),
-            group("prompt", "", "the system prompt, and what its layers take", self._prompt),
+            group("prompt", "", "the system prompt, and what its layers take", self._prompt, owner=True),
         ]
 
     def _list(self, order: Order) -> str:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .background import Background
     from .demo import Demo
     from .envelope import Letter
+    from .outbox import Outbox
 
 log = logging.getLogger("agentkit")
 
@@ -179,6 +180,15 @@ class App:
     def register(self, agent: Agent) -> bool:
         """Have an agent without files until the program ends; False where its id is taken."""
         return self._files.register(agent)
+
+    @property
+    def outbox(self) -> Outbox:
+        """Where letters are put."""
+        return self._beside().outbox
+
+    def tell(self, text: str) -> None:
+        """Have the owner know."""
+        self.desk.publish(Notice(text, "warn"))
 
     def wake(self, channel: str, to: str) -> None:
         """Somebody is there whom letters may wait for."""

@@ -10,6 +10,8 @@ from .errors import CommandError, LLMError
 from .events import Done, Error, Inbound
 from .node import Run
 
+OWNERS = ("cli", "websocket")  # channels in which the owner of the machine speaks, also to programs
+PUBLIC = ("discord",)  # channels in which anybody does
 GROUPS = ("conversation", "agent", "program")  # in the order of /help
 
 
@@ -34,7 +36,8 @@ class Say(NamedTuple):
 class Command(NamedTuple):
     """name: without the slash; usage: its arguments; help: one line; run: returns the answer, or what the model is to
     be asked, raises CommandError; now: run at once, in the calling thread, instead of in order; reroutes: decides who
-    answers what is said after it, so that it is run before that is taken; group: one of GROUPS."""
+    answers what is said after it, so that it is run before that is taken; owner: only for who owns the machine; group:
+    one of GROUPS."""
 
     name: str
     usage: str
@@ -43,6 +46,7 @@ class Command(NamedTuple):
     now: bool = False
     group: str = "program"
     reroutes: bool = False
+    owner: bool = False
 
 
 class Commands:
@@ -66,6 +70,8 @@ class Commands:
                 near = nearest(name, (*self.table, *self._more(session)), "/")
                 cure = near or "/help lists what there is. "
                 raise CommandError(f"There is no /{name}. {cure}Two slashes begin a message with a slash.")
+            if command.owner and (inbound.channel in PUBLIC or (inbound.via and inbound.channel not in OWNERS)):
+                raise CommandError(f"/{name} is for the owner of this machine, in the terminal or through the gateway.")
             answer = command.run(Order(inbound, rest, run, session))
         except CommandError as error:
             return Error("bad_request", str(error))

@@ -1,9 +1,11 @@
-"""The ways in that open and close while the program runs: the gateway, and its command."""
+"""The ways in that open and close while the program runs: the gateway and Discord, and their commands."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .channel import Channel
 from .command import Command, Order
@@ -11,13 +13,21 @@ from .errors import CommandError, SettingsError
 from .settings import Settings
 
 if TYPE_CHECKING:
+    from .channels.discord import Discord
     from .channels.websocket import Gateway
+    from .outbox import Outbox
 
-GATEWAY = "websocket"  # the channel's name
+GATEWAY, DISCORD = "websocket", "discord"  # the channels' names
 
 
 class Running(Protocol):
-    """The App, as far as this needs it; its gateway needs more of it."""
+    """The App, as far as this needs it; the gateway needs more of it."""
+
+    @property
+    def workspace(self) -> Path: ...
+
+    @property
+    def outbox(self) -> Outbox: ...
 
     @property
     def settings(self) -> Settings: ...
@@ -28,6 +38,9 @@ class Running(Protocol):
     def add(self, channel: Channel) -> None: ...
 
     def remove(self, name: str) -> None: ...
+
+    def tell(self, text: str) -> None:
+        """Have the owner know."""
 
 
 def open_gateway(app: Running, host: str = "", port: int | None = None) -> Gateway:
@@ -47,6 +60,24 @@ def open_gateway(app: Running, host: str = "", port: int | None = None) -> Gatew
     return gateway
 
 
+def open_discord(app: Running) -> Discord:
+    """Log in, as the settings say. Raises SettingsError where that cannot be tried."""
+    from .channels.discord import Discord
+
+    settings, outbox = app.settings, app.outbox
+    discord = Discord(
+        settings.discord_bot_token,
+        settings.discord_channels,
+        settings.discord_allowed_users,
+        outbox.put,
+        app.tell,
+        lambda: outbox.wake(DISCORD),
+        app.workspace / ".state" / "discord.seen",
+    )
+    app.add(discord)
+    return discord
+
+
 def told(gateway: Gateway) -> str:
     """Where it is, for whoever wants to connect."""
     clients = f"clients: {gateway.clients}"
@@ -54,25 +85,31 @@ def told(gateway: Gateway) -> str:
 
 
 def commands(app: Running) -> list[Command]:
-    """/gateway."""
+    """/gateway and /discord."""
 
-    def gateway(order: Order) -> str:
-        channel = app.channels.get(GATEWAY)
-        if order.rest not in ("", "start", "stop", "status"):
-            raise CommandError("It is /gateway, /gateway status or /gateway stop.")
-        if order.rest == "stop":
+    def gate(name: str, opening: Callable[[Running], Any], state: Callable[[Any], str]) -> Callable[[Order], str]:
+        def run(order: Order) -> str:
+            channel = app.channels.get(name if name != "gateway" else GATEWAY)
+            if order.rest not in ("", "start", "stop", "status"):
+                raise CommandError(f"It is /{name}, /{name} status or /{name} stop.")
+            if order.rest == "stop":
+                if channel is None:
+                    raise CommandError(f"/{name} is not open: /{name} opens it.")
+                app.remove(channel.name)
+                return f"/{name} is closed."
+            if channel is None and order.rest == "status":
+                return f"/{name} is closed: /{name} opens it."
             if channel is None:
-                raise CommandError("The gateway is not open: /gateway opens it.")
-            app.remove(GATEWAY)
-            return "The gateway is closed."
-        if channel is None and order.rest == "status":
-            return "The gateway is closed: /gateway opens it."
-        if channel is None:
-            try:
-                channel = open_gateway(app)
-            except SettingsError as error:
-                raise CommandError(str(error)) from None
-        return told(channel)  # type: ignore[arg-type]
+                try:
+                    channel = opening(app)
+                except SettingsError as error:
+                    raise CommandError(str(error)) from None
+            return state(channel)
 
-    usage = "[status | stop]"
-    return [Command("gateway", usage, "let programs in over a WebSocket, on this machine", gateway, now=True)]
+        return run
+
+    own = partial(Command, usage="[status | stop]", now=True, owner=True)
+    return [
+        own("gateway", help="let programs in over a WebSocket", run=gate("gateway", open_gateway, told)),
+        own("discord", help="let people in on Discord", run=gate("discord", open_discord, lambda it: str(it.status()))),
+    ]

@@ -36,7 +36,7 @@ def commands(scope: Scope, ask: Callable[[], Node]) -> list[Command]:
         group("load", "<label>", "go on with another one; the beginning will do", _load),
         group("list", "", "the conversations: messages, last use, tokens", _list, now=True),
         group("delete", "<label>", "delete a conversation, when you say yes", _delete),
-        group("export", "[file.md]", "write this conversation as Markdown", partial(_export, scope)),
+        group("export", "[file.md]", "write this conversation as Markdown", partial(_export, scope), owner=True),
         group("history", "[n]", f"the last n messages ({SHOWN})", _history),
         group("rewind", "[n]", "take back the last n turns (1)", _rewind),
         group("retry", "", "take back the last turn, ask its message again", _retry),

@@ -36,7 +36,11 @@ def commands(the_outbox: Callable[[], Outbox], runs: Callable[[], bool]) -> list
         except OSError as error:
             raise CommandError(f"The letters cannot be read: {error.strerror}. Look at .state/outbox.") from None
 
-    return [Command("delivery", "[failed | retry ID | stop | start]", "letters on their way", delivery, now=True)]
+    return [
+        Command(
+            "delivery", "[failed | retry ID | stop | start]", "letters on their way", delivery, now=True, owner=True
+        )
+    ]
 
 
 def _state(outbox: Outbox, runs: bool) -> str:

@@ -103,7 +103,9 @@ def commands(remembering: Callable[[Order, str, str], Path]) -> list[Command]:
         except OSError as error:
             raise CommandError(f"It cannot be kept: {error.strerror}. Is the workspace writable?") from None
 
-    return [Command("remember", "<name> <text>", "keep something for later conversations", run, group="agent")]
+    return [
+        Command("remember", "<name> <text>", "keep something for later conversations", run, group="agent", owner=True)
+    ]
 
 
 def _keep_previous(path: Path) -> None:

@@ -55,7 +55,7 @@ def commands(routes: Routes, agent: Callable[[str], Agent], make: Callable[[], s
         key = session_key(answering.id, answering.dm_scope, address)
         return "\n".join((*routes.explain(address), f"The session is {key}."))
 
-    group = partial(Command, group="agent")
+    group = partial(Command, group="agent", owner=True)
     return [
         group("bindings", "", "who answers whom", bindings),
         group("bind", "<agent> <key> <value> [priority]", "have an agent answer what matches", bind),

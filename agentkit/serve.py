@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from .app import App
 from .channels.headless import Headless
 from .errors import SettingsError
 from .events import Notice
-from .gates import open_gateway, told
+from .gates import open_discord, open_gateway, told
 from .session import Opening
 from .settings import Settings
 from .toolbox import Tool
@@ -20,10 +20,13 @@ from .toolbox import Tool
 PATIENCE = 10.0  # seconds for a running one to answer
 
 
-def serve(settings: Settings, tools: Sequence[Tool], host: str, port: int | None, log_json: bool) -> int:
+def serve(
+    settings: Settings, tools: Sequence[Tool], ways: Collection[str], host: str, port: int | None, log_json: bool
+) -> int:
     """Serve until a signal comes; returns the exit code. Raises SettingsError.
 
-    host, port: empty and None for those of the settings.
+    ways: gateway, discord; empty: the gateway, and Discord where its token is set; host, port: empty and None for those
+    of the settings.
     """
     from . import log
 
@@ -33,7 +36,10 @@ def serve(settings: Settings, tools: Sequence[Tool], host: str, port: int | None
     log.start(app.workspace, settings.log_level, settings.secrets)
     try:
         app.start()
-        headless.show(Notice(told(open_gateway(app, host, port))))
+        if "gateway" in ways or not ways:
+            headless.show(Notice(told(open_gateway(app, host, port))))
+        if "discord" in ways or (not ways and settings.discord_bot_token):
+            headless.show(Notice(open_discord(app).status()))
         return headless.loop()
     finally:
         unsaved = app.stop()

@@ -53,9 +53,15 @@ VARIABLES = (
     Variable("GATEWAY_TOKEN", "", "what its clients must know; else one is made, in .state/gateway.token", "gw-..."),
     Variable("GATEWAY_ORIGINS", "", "web pages that may connect to it, with commas", "https://chat.example.org"),
     Variable("GATEWAY_MAX_CLIENTS", "2000", "clients of the gateway, at most", "2000"),
+    Variable("DISCORD_BOT_TOKEN", "", "the token of your Discord bot", "MTA..."),
+    Variable("DISCORD_CHANNELS", "", "ids of Discord channels where it answers everything", "123456789012345678"),
+    Variable(
+        "DISCORD_ALLOWED_USERS", "", "ids of those it hears; else all, but no tool that asks", "123456789012345678"
+    ),
 )
 _BY_NAME = {each.name: each for each in VARIABLES}
 _NUMBERED = re.compile(r"(LLM_API_KEY|LLM_BASE_URL)_([0-9]+)")
+_TOKENS = ("LLM_API_KEY", "GATEWAY_TOKEN", "DISCORD_BOT_TOKEN")
 _REQUIRED = ("LLM_MODEL", "LLM_BASE_URL", "LLM_API_KEY", "LLM_CONTEXT_WINDOW")
 
 
@@ -98,6 +104,9 @@ class Settings:
     gateway_token: str = field(default="", repr=False)
     gateway_origins: tuple[str, ...] = ()
     gateway_max_clients: int = 2000
+    discord_bot_token: str = field(default="", repr=False)
+    discord_channels: tuple[str, ...] = ()
+    discord_allowed_users: tuple[str, ...] = ()
     env_file: Path | None = None
     demo: bool = False
 
@@ -109,7 +118,7 @@ class Settings:
     @property
     def secrets(self) -> tuple[str, ...]:
         """The keys and tokens we hold, which nobody else may see."""
-        held = (*(each.api_key for each in self.profiles), self.gateway_token)
+        held = (*(each.api_key for each in self.profiles), self.gateway_token, self.discord_bot_token)
         return tuple(each for each in held if each)
 
 
@@ -146,6 +155,9 @@ def load(
         gateway_token=take("GATEWAY_TOKEN", values.token, ""),
         gateway_origins=take("GATEWAY_ORIGINS", values.origins, ()),
         gateway_max_clients=take("GATEWAY_MAX_CLIENTS", values.integer(1, 100_000), Settings.gateway_max_clients),
+        discord_bot_token=take("DISCORD_BOT_TOKEN", values.token, ""),
+        discord_channels=take("DISCORD_CHANNELS", values.ids, ()),
+        discord_allowed_users=take("DISCORD_ALLOWED_USERS", values.ids, ()),
         env_file=path,
         demo=found.demo,
     )
@@ -252,7 +264,7 @@ class _Values:
 
     def _harmless(self, text: str) -> bool:
         """May this value be shown? Keys get pasted into the wrong line."""
-        names = ("LLM_API_KEY", "GATEWAY_TOKEN", *(f"LLM_API_KEY_{number}" for number in self._numbered))
+        names = (*_TOKENS, *(f"LLM_API_KEY_{number}" for number in self._numbered))
         return len(text) <= 16 and not any(key and key in text for name in names for key, _ in self._found(name))
 
 

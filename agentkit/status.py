@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -80,11 +81,19 @@ def commands(
     def busy(order: Order) -> str:
         return "\n".join(map(_lane, lanes())) or "Nothing is running."
 
+    own = partial(Command, now=True, owner=True)
     return [
         Command("usage", "", "the tokens of this conversation, and of all, by day and model", usage, now=True),
-        Command("status", "", "how things stand", status, now=True),
-        Command("profiles", "[reset [n]]", "the keys: which rest, and why; reset has them tried again", keys, now=True),
-        Command("lanes", "", "the sessions that are busy, and what waits in them", busy, now=True),
+        own("status", "", "how things stand", status),
+        Command(
+            "profiles",
+            "[reset [n]]",
+            "the keys: which rest, and why; reset has them tried again",
+            keys,
+            now=True,
+            owner=True,
+        ),
+        own("lanes", "", "the sessions that are busy, and what waits in them", busy),
     ]
 
 

@@ -107,6 +107,17 @@ def _origin(text: str) -> str:
     return f"{scheme}://{rest.removesuffix(usual)}"
 
 
+_ID = re.compile(r"(?:<[@#][!&]?)?([0-9]{1,19})>?", re.ASCII)
+
+
+def ids(text: str) -> tuple[str, ...]:
+    """Ids as Discord has them, bare or copied as a mention (<@123>, <#123>)."""
+    found = [_ID.fullmatch(each) for each in words(text)]
+    if not found or not all(found):
+        raise Bad("must list ids, which are numbers, with commas: Copy ID in Discord's developer mode gives them")
+    return tuple(dict.fromkeys(each[1] for each in found if each))
+
+
 _INTEGER = re.compile(r"([0-9]{1,15}(?:_[0-9]{1,15}){0,9}) ?([kKmM]?)")
 
 

@@ -131,12 +131,14 @@ def test_an_agent_that_is_asked_for_and_is_not_there_is_told(house: House) -> No
 
 def test_bindings_are_made_explained_and_taken_back_in_the_chat(house: House) -> None:
     door = house.open()
-    assert "ops answers peer_id 7" in door.answer("/bind ops peer_id 7 5")
+    assert "ops answers peer_id 7" in door.answer(channel="cli", text="/bind ops peer_id 7 5")
     assert door.answer("hi").startswith("ops")
-    assert "ops" in door.answer("/bindings") and "peer_id 7" in door.answer("/agents")
-    explained = door.answer("/route discord 7")
+    assert "ops" in door.answer(channel="cli", text="/bindings") and "peer_id 7" in door.answer(
+        channel="cli", text="/agents"
+    )
+    explained = door.answer(channel="cli", text="/route discord 7")
     assert explained.startswith("ops answers") and "agent:ops:direct:7" in explained
-    assert "1 binding is gone" in door.answer("/unbind peer_id 7")
+    assert "1 binding is gone" in door.answer(channel="cli", text="/unbind peer_id 7")
     assert door.answer("hi").startswith("assistant")
     for wrong in (
         "/bind",
@@ -146,7 +148,24 @@ def test_bindings_are_made_explained_and_taken_back_in_the_chat(house: House) ->
         "/unbind peer_id 9",
         "/bind x y z",
     ):
-        assert isinstance(door.say(wrong), Error), wrong
+        assert isinstance(door.say(wrong, channel="cli"), Error), wrong
+
+
+def test_what_only_the_owner_may_do_is_refused_to_the_public(house: House) -> None:
+    door = house.open()
+    for text in (
+        "/bind ops peer_id 7",
+        "/status",
+        "/profiles reset",
+        "/prompt",
+        "/remember a b",
+        "/export",
+        "/delivery",
+    ):
+        ending = door.say(text)
+        assert isinstance(ending, Error) and "owner" in ending.message, text
+    assert isinstance(door.say("/status", channel="websocket", via="websocket"), Done)
+    assert isinstance(door.say("/status", channel="bridge", via="websocket"), Error)
 
 
 def test_a_binding_to_an_agent_that_is_not_there_is_passed_over_with_one_notice(house: House) -> None:
@@ -182,7 +201,7 @@ def test_in_a_group_everybody_shares_a_session_and_is_named(house: House) -> Non
     assert {each.session for each in door.events if isinstance(each, TurnStarted)} == {
         "agent:assistant:discord:group:42"
     }
-    assert door.answer("/status", peer="2", group="42", guild="9", sender="Bob").startswith("agentkit")
+    assert "assistant" in door.answer("/agents", peer="2", group="42", guild="9", sender="Bob")
 
 
 def test_after_a_restart_a_session_of_another_channel_goes_on_where_it_was(house: House) -> None:
@@ -267,5 +286,5 @@ def test_people_who_have_spoken_once_take_no_thread(house: House) -> None:
     door = house.open()
     before = threading.active_count()
     for number in range(300):
-        door.answer("/status", peer=f"person-{number}")
+        door.answer("/agents", peer=f"person-{number}")
     assert threading.active_count() <= before + 1  # the one that gives sessions up

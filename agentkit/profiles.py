@@ -32,7 +32,8 @@ OTHERWISE = 30.0  # seconds
 LONGEST = 86_400.0  # seconds, whatever a server asks for: a day later it may be asked again
 REMEMBERED = 600.0  # seconds that a rest is remembered after its end
 UNUSED = 30 * 86_400.0  # seconds after which a key that is not ours is forgotten
-PATIENCE = 0.5  # seconds to wait for another process that changes the file
+PATIENCE = 2.0  # seconds to wait for another process that changes the file
+HURRY = 10.0  # seconds that nobody waits for one that was waited for in vain
 LARGEST = 1 << 20  # bytes of the file
 
 
@@ -72,6 +73,8 @@ class Profiles:
         self.urls = {each.number: each.base_url for each in profiles}
         first = {id: number for number, id in reversed(self._ids.items())}
         self.numbers = tuple(number for number, id in self._ids.items() if first[id] == number)  # each key once
+        self._turn = threading.Lock()  # serialises changes, and so waiting for other processes
+        self._hurry = 0.0  # until when nobody waits, in monotonic seconds
         self._lock = threading.Lock()  # serialises all that follows
         self._known: dict[str, Standing] = {}  # by id, as the file has it
         self._news = {id: Standing() for id in self._ids.values()}  # what the file does not have yet
@@ -175,8 +178,8 @@ class Profiles:
     @contextmanager
     def _changing(self) -> Iterator[dict[str, Standing]]:
         """Change what all processes know: it is read, changed and written under a lock that only one can have."""
-        # The file's lock first: whoever waits for that, for another process, holds up nobody who only looks.
-        with _alone(self._folder()), self._lock:
+        # Whoever waits for another process holds up nobody who only looks.
+        with self._alone(), self._lock:
             self._read(sure=True)
             for id in self._ids.values():
                 known, news = self._known.setdefault(id, Standing()), self._news[id]
@@ -185,6 +188,21 @@ class Profiles:
             self._forget()
             yield self._known
             self._write()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Change alone, among the threads here and the processes of this file; not waiting for ever for one that is
+        stopped."""
+        patience = PATIENCE if time.monotonic() >= self._hurry else 0.0
+        first = self._turn.acquire(timeout=patience)
+        try:
+            with _locked(self._folder(), patience if first else 0.0) as alone:
+                if not alone and patience:
+                    self._hurry = time.monotonic() + HURRY
+                yield
+        finally:
+            if first:
+                self._turn.release()
 
     def _forget(self) -> None:
         now, ours = self.now(), set(self._ids.values())
@@ -251,29 +269,32 @@ def _is_over(rest: Rest, now: float) -> bool:
 
 
 @contextmanager
-def _alone(folder: Path | None) -> Iterator[None]:
-    """Hold the lock of this file among processes; not for ever: one that is stopped must not stop us."""
-    if folder is None:
-        yield
-        return
+def _locked(folder: Path | None, patience: float) -> Iterator[bool]:
+    """Hold the lock of this file among processes, waiting for so many seconds; is it held, as far as it can be?"""
     try:
+        if folder is None:
+            raise OSError
         fd = os.open(folder / "profiles.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
     except OSError:
-        yield
+        yield True
         return
     try:
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                time.sleep(0.002)
-            except OSError:  # a file system without locks
-                break
-        yield
+        yield _flocked(fd, time.monotonic() + patience)
     finally:
         os.close(fd)
+
+
+def _flocked(fd: int, deadline: float) -> bool:
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.002)
+        except OSError:  # a file system without locks
+            return True
 
 
 def _signature(path: Path) -> tuple[int, ...] | None:

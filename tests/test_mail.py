@@ -26,8 +26,11 @@ def test_what_waits_for_the_terminal_is_shown_when_a_chat_is_opened_and_is_gone_
     env = environment(tmp_path)
     with Terminal(tmp_path, "--plain", env=env) as terminal:
         terminal.expect("The build is green.")
-        terminal.send("/delivery\n")
-        terminal.expect(r"delivery  running; pending: 0, sent: 1, failed: 0")
+        while True:  # it is shown before that is written down
+            terminal.send("/delivery\n")
+            terminal.expect(r"delivery  running; pending: ")
+            if terminal.expect(r"\d+, sent: \d+, failed: 0") == "0, sent: 1, failed: 0":
+                break
         terminal.send("/exit\n")
         assert terminal.wait() == 0
     assert list((tmp_path / "workspace" / ".state" / "outbox").glob("*.json")) == []

@@ -193,10 +193,12 @@ class Profiles:
     def _alone(self) -> Iterator[None]:
         """Change alone, among the threads here and the processes of this file; not waiting for ever for one that is
         stopped."""
-        patience = PATIENCE if time.monotonic() >= self._hurry else 0.0
+        began = time.monotonic()
+        patience = PATIENCE if began >= self._hurry else 0.0
         first = self._turn.acquire(timeout=patience)
         try:
-            with _locked(self._folder(), patience if first else 0.0) as alone:
+            # Waiting for a thread and then for a process is one wait.
+            with _locked(self._folder(), began + patience if first else began) as alone:
                 if not alone and patience:
                     self._hurry = time.monotonic() + HURRY
                 yield
@@ -269,8 +271,8 @@ def _is_over(rest: Rest, now: float) -> bool:
 
 
 @contextmanager
-def _locked(folder: Path | None, patience: float) -> Iterator[bool]:
-    """Hold the lock of this file among processes, waiting for so many seconds; is it held, as far as it can be?"""
+def _locked(folder: Path | None, deadline: float) -> Iterator[bool]:
+    """Hold the lock of this file among processes, waiting until then at most; is it held, as far as it can be?"""
     try:
         if folder is None:
             raise OSError
@@ -279,7 +281,7 @@ def _locked(folder: Path | None, patience: float) -> Iterator[bool]:
         yield True
         return
     try:
-        yield _flocked(fd, time.monotonic() + patience)
+        yield _flocked(fd, deadline)
     finally:
         os.close(fd)
 

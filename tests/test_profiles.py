@@ -858,7 +858,7 @@ def test_a_process_that_is_stopped_in_the_middle_of_a_change_stops_nobody_else(p
     began = time.monotonic()
     at_once(8, lambda number: parked(profiles, model=f"m{number}"))
     profiles.reset(1)
-    assert time.monotonic() - began < 2.5  # one after the other, all waits would take longer
+    assert time.monotonic() - began < 10  # one after the other, all waits would take 18 seconds
     assert len(Profiles(OURS, path).standing(0).rests) == 8
 
 

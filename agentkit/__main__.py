@@ -166,9 +166,9 @@ def _lines(settings: Settings, given: dict[str, Any]) -> int:
     try:
         app.start()
         if given["command"] == "run":
-            return console.loop(app.commands, app.interrupt)
+            return console.loop(app.commands, app.interrupt, app.session_key)
         app.open(me := Inbound("", console.name, console.peer))
-        return console.loop(app.commands, app.interrupt, app.past(me))
+        return console.loop(app.commands, app.interrupt, app.session_key, app.past(me))
     finally:
         _report(app.stop())
 

@@ -68,10 +68,10 @@ class Agents:
     def of(self, inbound: Inbound) -> str:
         """The id of the agent that answers this message."""
         with self._lock:
-            switched = self._switched.get((inbound.channel, inbound.peer), "")
+            switched = self._switched.get((inbound.source, inbound.peer), "")
         if chosen := inbound.agent or switched:
             return chosen
-        if inbound.channel == TERMINAL and self._given in self.workspace.agents():
+        if inbound.source == TERMINAL and self._given in self.workspace.agents():
             return self._given
         return self.routes.resolve(_address(inbound))
 
@@ -87,7 +87,7 @@ class Agents:
 
     def has_switched(self, inbound: Inbound) -> bool:
         with self._lock:
-            return (inbound.channel, inbound.peer) in self._switched
+            return (inbound.source, inbound.peer) in self._switched
 
     def agent(self, id: str) -> Agent:
         """The agent of that id; one whose folder is gone stays as it was. Raises CommandError."""
@@ -185,7 +185,7 @@ class Agents:
     def _switch(self, order: Order) -> str:
         if not order.session.follows:
             raise CommandError("It lasts only as long as a chat: agentkit run --agent ID asks another agent.")
-        who = (order.inbound.channel, order.inbound.peer)
+        who = (order.inbound.source, order.inbound.peer)
         agents = self.workspace.agents()
         wanted = agent_id(order.rest)
         if not order.rest:

@@ -121,7 +121,7 @@ class App:
             ),
             *approval.commands(self.approvals),
             *gates.commands(self),
-            *mail.commands(lambda: self._beside().outbox, lambda: self._beside().runs),
+            *mail.commands(lambda: self._beside()),
             Command("stop", "", "interrupt the answer or the tool that runs", self._stop, now=True),
             Command("help", "", "this list", lambda order: self.commands.help(), now=True),
             Command("exit", "", "leave", _not_here, now=True),
@@ -195,6 +195,15 @@ class App:
         if self._background is not None:
             self._background.outbox.wake(channel, to)
 
+    def take_charge(self) -> None:
+        """Be the process that does the background work. Raises SettingsError where another one is."""
+        self.make()
+        background = self._beside()
+        background.begin()
+        if who := background.elsewhere():
+            why = f"process {who} does the background work of this workspace: open it there, or end that one first"
+            raise SettingsError([why])
+
     def _start(self, channel: Channel) -> None:
         channel.start(self.dispatch, partial(self.approvals.answer, channel.name))
 
@@ -244,6 +253,13 @@ class App:
         """How this sender's session stands."""
         return self._session_of(inbound).view
 
+    def session_key(self, inbound: Inbound) -> str:
+        """The key of this sender's session; empty: who would answer is gone."""
+        try:
+            return self.agents.key(inbound)[0]
+        except CommandError:
+            return ""
+
     def complete(self, inbound: Inbound, text: str) -> tuple[str, list[str]]:
         """The beginning of a command or skill of this sender's agent, as Commands.complete has it."""
         try:
@@ -267,11 +283,11 @@ class App:
                 tell=lambda text: store.run.publish(Notice(text, "warn")),
             )
             # Only the terminal begins anew; an agent that was switched to goes on with its own conversation there.
-            begins = inbound.channel == TERMINAL and not self.agents.has_switched(inbound)
+            begins = inbound.source == TERMINAL and not self.agents.has_switched(inbound)
             opening = self._opening if begins else Opening(resume=True)
             return Session(store, archive, self.agents.model, self._prepare, self.commands, opening)
 
-        return self._sessions.get(key, make, stays=inbound.channel == TERMINAL)
+        return self._sessions.get(key, make, stays=inbound.source == TERMINAL)
 
     def _prepare(self, session: Session) -> Turn:
         return self.agents.turn(session, self._ask_model())

@@ -116,7 +116,7 @@ def commands(approvals: Approvals) -> list[Command]:
 
     def show(order: Order) -> str:
         inbound, rest = order.inbound, order.rest
-        who = Asker(order.session.key, inbound.via or inbound.channel, inbound.peer)
+        who = Asker(order.session.key, inbound.source, inbound.peer)
         verb, _, tool = rest.partition(" ")
         if verb == "revoke" and tool:
             if not approvals.revoke(who, tool.strip()):

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 
 from .approval import Approvals, Asker
 from .cancel import Cancel
-from .channel import Channel
+from .channel import TERMINAL, Channel
 from .command import Commands
 from .errors import Cancelled, CommandError
-from .events import Answer, Ask, Done, Error, Event, Inbound, Interrupted, Notice
+from .events import Answer, Ask, Done, Error, Event, Heard, Inbound, Interrupted, Notice
 from .lanes import LaneFull, Lanes
 from .node import Run
 from .session import Session
@@ -50,10 +50,11 @@ class Desk:
         if self._commands().is_now(inbound.text) or self._commands().reroutes(inbound.text):
             publish(self._at_once(session, inbound, publish))
             return
-        who = (inbound.channel, inbound.peer)
+        who = (inbound.source, inbound.peer)
 
         def work(cancel: Cancel) -> None:
             run = Run(publish, lambda ask: self._ask(ask, session.key, inbound, publish, cancel), cancel)
+            self._tell_others(inbound, session.key)
             try:
                 session.take(inbound, run)
             except Cancelled:
@@ -76,16 +77,22 @@ class Desk:
         """Stop the turn that runs in this sender's session, as /stop does; was there one?"""
         # Who answers may have changed since: what runs is where their messages went.
         with self._lock:
-            keys = list(self._awaited.get((inbound.channel, inbound.peer), ()))
+            keys = list(self._awaited.get((inbound.source, inbound.peer), ()))
         return any(self._lanes.get(key).interrupt() for key in (self._session_of(inbound).key, *keys))
 
-    def publish(self, event: Event) -> None:
-        """Show an event to all channels."""
+    def publish(self, event: Event, but: str = "") -> None:
+        """Show an event to all channels, but for one."""
         for channel in self.channels.values():
+            if channel.name == but:
+                continue
             try:
                 channel.show(event)
             except Exception:  # somebody else's code: the other channels still hear of it
                 log.exception("the channel %s could not show an event", channel.name)
+
+    def _tell_others(self, inbound: Inbound, key: str) -> None:
+        heard = Heard(inbound.channel, inbound.sender or inbound.peer, inbound.text)
+        self.publish(heard.stamped(key, inbound.turn), but=inbound.source)
 
     def _at_once(self, session: Session, inbound: Inbound, publish: Callable[[Event], None]) -> Event:
         """Run a command that does not wait for its turn; returns the event that ends it."""
@@ -104,12 +111,17 @@ class Desk:
 
     def _ask(self, ask: Ask, key: str, inbound: Inbound, publish: Callable[[Event], None], cancel: Cancel) -> Answer:
         """Have the sender, and nobody else, decide."""
-        channel = self.channels.get(inbound.via or inbound.channel)
+        channel = self.channels.get(inbound.source)
         if channel is None or not channel.can_ask:
-            cure = "--yes allows it for one run, TOOL_APPROVAL in general"
+            first = (
+                "--yes allows it for one run"
+                if inbound.source == TERMINAL
+                else "DISCORD_ALLOWED_USERS names whom to ask"
+            )
+            cure = f"{first}, TOOL_APPROVAL says what asks at all"
             publish(Notice(f"{ask.tool} was refused: nobody is there to be asked ({cure}).", "warn"))
             return _nobody(ask)
-        who = Asker(key, inbound.via or inbound.channel, inbound.peer)
+        who = Asker(key, inbound.source, inbound.peer)
         return self._approvals.ask(ask, who, publish, cancel, channel.ask_limit)
 
     def _waits_no_more(self, who: tuple[str, str], key: str) -> None:

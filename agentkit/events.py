@@ -39,6 +39,11 @@ class Inbound:
     agent: str = ""
     via: str = ""
 
+    @property
+    def source(self) -> str:
+        """The channel that brought it, where whoever said it is asked, and answered."""
+        return self.via or self.channel
+
 
 class Answer(NamedTuple):
     """What a person decided about an Ask; the model reads the reason of a refusal."""
@@ -73,6 +78,16 @@ class TurnStarted(Event):
     type = "turn_started"
     agent: str
     model: str
+
+
+@dataclass(frozen=True)
+class Heard(Event):
+    """A message that came through another channel is about to be answered: for those who watch its session."""
+
+    type = "heard"
+    channel: str
+    peer: str
+    text: str
 
 
 @dataclass(frozen=True)

@@ -42,11 +42,15 @@ class Running(Protocol):
     def tell(self, text: str) -> None:
         """Have the owner know."""
 
+    def take_charge(self) -> None:
+        """Be the process that does the background work. Raises SettingsError where another one is."""
+
 
 def open_gateway(app: Running, host: str = "", port: int | None = None) -> Gateway:
     """Listen, at the address of the settings where nothing else is given. Raises SettingsError where that cannot be."""
     from .channels.websocket import Gateway  # and with it the methods, which most chats do without
 
+    app.take_charge()
     settings = app.settings
     gateway = Gateway(
         app,  # type: ignore[arg-type]
@@ -64,6 +68,7 @@ def open_discord(app: Running) -> Discord:
     """Log in, as the settings say. Raises SettingsError where that cannot be tried."""
     from .channels.discord import Discord
 
+    app.take_charge()
     settings, outbox = app.settings, app.outbox
     discord = Discord(
         settings.discord_bot_token,

@@ -68,7 +68,7 @@ def _save(order: Order) -> str:
         raise CommandError(f"There is a conversation {label} already: take another label.") from None
     except OSError as error:
         raise CommandError(f"It cannot be called {label}: {error.strerror}.") from None
-    session.archive.note(label, order.inbound.channel, order.inbound.peer)
+    session.archive.note(label, order.inbound.source, order.inbound.peer)
     return f"This conversation is called {label} now."
 
 
@@ -80,7 +80,7 @@ def _load(order: Order) -> str:
     if label == session.conversation.label:
         return f"{label} is open already."
     session.open(label)
-    session.archive.note(label, order.inbound.channel, order.inbound.peer)
+    session.archive.note(label, order.inbound.source, order.inbound.peer)
     return f"This is {label}: {_count(session.view.messages)}."
 
 

@@ -11,18 +11,21 @@ from .errors import CommandError
 from .printable import span
 
 if TYPE_CHECKING:
+    from .background import Background
     from .outbox import Outbox, Waiting
 
 SHOWN = 20  # destinations, and failed letters
 BEGINNING = 60  # characters of a letter
 
 
-def commands(the_outbox: Callable[[], Outbox], runs: Callable[[], bool]) -> list[Command]:
-    """runs: are letters delivered by this process?"""
+def commands(background: Callable[[], Background]) -> list[Command]:
+    """/delivery. background: what runs the outbox, here or in another process."""
 
     def delivery(order: Order) -> str:
-        outbox = the_outbox()
+        outbox = background().outbox
         verb, _, which = order.rest.partition(" ")
+        if verb in ("retry", "stop", "start") and (who := background().elsewhere()):
+            raise CommandError(f"Process {who} delivers the letters: say it there, or end that one first.")
         try:
             if verb == "retry" and which.strip():
                 return _retry(outbox, which.strip())
@@ -32,7 +35,7 @@ def commands(the_outbox: Callable[[], Outbox], runs: Callable[[], bool]) -> list
                 (outbox.pause if order.rest == "stop" else outbox.resume)()
             elif order.rest:
                 raise CommandError("It is /delivery, /delivery failed, retry ID, retry all, stop or start.")
-            return _state(outbox, runs())
+            return _state(background())
         except OSError as error:
             raise CommandError(f"The letters cannot be read: {error.strerror}. Look at .state/outbox.") from None
 
@@ -43,9 +46,12 @@ def commands(the_outbox: Callable[[], Outbox], runs: Callable[[], bool]) -> list
     ]
 
 
-def _state(outbox: Outbox, runs: bool) -> str:
-    stats = outbox.stats()
-    how = "stopped" if stats.paused else "running" if runs else "done by another process, or by none"
+def _state(background: Background) -> str:
+    stats = background.outbox.stats()
+    if who := background.elsewhere():
+        how = f"done by process {who}"
+    else:
+        how = "stopped" if stats.paused else "running" if background.runs else "not running"
     lines = [f"delivery  {how}; pending: {stats.pending}, sent: {stats.sent}, failed: {stats.failed}"]
     lines += [f"  {_line(each)}" for each in stats.destinations[:SHOWN]]
     if (more := len(stats.destinations) - SHOWN) > 0:

@@ -20,9 +20,7 @@ from .chronicle import Chronicle
 from .errors import CommandError
 from .events import Answer, Decision, Inbound
 from .lanes import Lanes
-from .rpc import TOO_BUSY, UNKNOWN, Dispatcher, RpcError, describe
-from .rpc import _id as id_of
-from .rpc import _wrong as wrong
+from .rpc import TOO_BUSY, UNKNOWN, Dispatcher, RpcError, describe, wrong_param
 from .settings import Settings
 from .staff import Staff, no_agent
 
@@ -69,9 +67,8 @@ class Requests(Dispatcher):
         super().__init__(methods)
         self._client = client
 
-    def _begin(self, request: Any, written: bool) -> Any:
-        self._client.request = id_of(request) or "null"
-        return super()._begin(request, written)
+    def beginning(self, id: str) -> None:
+        self._client.request = id
 
 
 class Methods:
@@ -121,9 +118,9 @@ class Methods:
         given = {"channel": channel, "peer_id": peer_id, "account_id": account_id, "guild_id": guild_id}
         for name, value in {**given, "agent_id": agent_id, "idempotency_key": idempotency_key}.items():
             if value is not None and len(value) > LONGEST:
-                raise wrong(name, "too long", f"at most {LONGEST} characters")
+                raise wrong_param(name, "too long", f"at most {LONGEST} characters")
         if not text.strip():
-            raise wrong("text", "empty", "what to say")
+            raise wrong_param("text", "empty", "what to say")
         agent = names.agent_id(agent_id or "")
         if agent_id and agent not in (known := self._app.agents.workspace.agents()):
             raise no_agent(agent_id, known)
@@ -140,7 +137,7 @@ class Methods:
             _, answering = self._app.agents.key(inbound)
         except CommandError as error:
             raise RpcError(UNKNOWN, str(error)) from None
-        if inbound.channel == NAME and client.speaks_for(inbound.peer):
+        if client.speaks_for(inbound.peer):
             self._app.wake(NAME, inbound.peer)
         hearer = Hearer(client, client.request, bool(stream))
         return self.awaited.begin(inbound, answering, idempotency_key or "", hearer)
@@ -219,5 +216,5 @@ def _no_session() -> RpcError:
 
 def _limit(limit: int | None) -> int:
     if limit is not None and not 1 <= limit <= MOST:
-        raise wrong("limit", "out of range", f"1 to {MOST}")
+        raise wrong_param("limit", "out of range", f"1 to {MOST}")
     return limit or 100

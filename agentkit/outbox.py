@@ -77,16 +77,20 @@ class Outbox:
         # Serialises everything below. Whatever changes what is due notifies the one thread that waits on it.
         self._changed = threading.Condition()
         self._destinations = Destinations()
-        self._loaded = self._paused = self._stopping = False
+        self._looked = False  # at the disk
+        self._alone = False  # nobody else changes it
+        self._paused = self._stopping = False
         self._sent = 0
         self._last_look = clock()
         self._threads: set[threading.Thread] = set()
-        self._taking_back = threading.Lock()  # serialises the ways out of failed/
+        self._moving = threading.Lock()  # serialises what changes the disk and what is known of it together
 
     def start(self) -> None:
         """Begin to deliver. Returns when what is on disk is known: 10,000 letters take a quarter of a second."""
-        self._letters.sweep()
-        self._load()
+        with self._moving:
+            self._letters.sweep()
+            self._load()
+            self._alone = True
         thread = threading.Thread(target=self._schedule, name="outbox", daemon=True)
         with self._changed:
             thread.start()
@@ -115,12 +119,14 @@ class Outbox:
         texts = pieces(text, self._limit(channel))
         if not texts:
             return []
-        self._load()
-        envelope = self._letters.write(channel, to, texts, self._clock())
-        ids = envelope.ids
-        with self._changed:
-            self._destinations.add(envelope)
-            self._changed.notify()
+        with self._moving:
+            if not self._looked:
+                self._load()  # it comes behind what waits there
+            envelope = self._letters.write(channel, to, texts, self._clock())
+            ids = envelope.ids
+            with self._changed:
+                self._destinations.add(envelope)
+                self._changed.notify()
         return ids
 
     def pause(self) -> None:
@@ -142,7 +148,8 @@ class Outbox:
 
     def stats(self) -> Stats:
         """How it stands. Raises OSError."""
-        self._load()
+        with self._moving:
+            self._load()
         failed = len(self._letters.failed_ids())
         with self._changed:
             now = self._now()
@@ -166,9 +173,9 @@ class Outbox:
 
         Returns how many texts, or for what waits how many destinations, that are; 0: there is no such. Raises OSError.
         """
-        self._load()
         found = 0
-        with self._taking_back:
+        with self._moving:
+            self._load()
             for id in self._letters.failed_ids() if which == "all" else [letter_id(which)]:
                 if (envelope := self._letters.take_back(id)) is not None:
                     found += 1
@@ -187,17 +194,19 @@ class Outbox:
     # -- threads
 
     def _load(self) -> None:
-        said: list[str] = []
+        """Look at the disk, where another process may deliver: until `start` each time. Called with `_moving` held."""
+        if self._alone:
+            return
+        self._looked = True
+        try:
+            envelopes, said = self._letters.load(self._clock())
+        except OSError as error:
+            envelopes = []
+            said = [f"{self._letters.folder} cannot be read ({error.strerror}): see to it, and start again."]
         with self._changed:
-            if not self._loaded:
-                self._loaded = True
-                try:
-                    envelopes, said = self._letters.load(self._clock())
-                except OSError as error:
-                    envelopes = []
-                    said = [f"{self._letters.folder} cannot be read ({error.strerror}): see to it, and start again."]
-                for each in envelopes:
-                    self._destinations.add(each)
+            self._destinations = Destinations()
+            for each in envelopes:
+                self._destinations.add(each)
         self._office.say(said)
 
     def _schedule(self) -> None:

@@ -6,23 +6,20 @@ it is over, it is remembered for a while: one turn tries the profile out before 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import json
 import logging
-import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import atomic
 from .errors import CATEGORIES
 from .records import dataclass, field
 from .settings import Profile
+from .sharedfile import SharedFile
 
 log = logging.getLogger("agentkit")
 
@@ -32,9 +29,6 @@ OTHERWISE = 30.0  # seconds
 LONGEST = 86_400.0  # seconds, whatever a server asks for: a day later it may be asked again
 REMEMBERED = 600.0  # seconds that a rest is remembered after its end
 UNUSED = 30 * 86_400.0  # seconds after which a key that is not ours is forgotten
-PATIENCE = 2.0  # seconds to wait for another process that changes the file
-HURRY = 10.0  # seconds that nobody waits for one that was waited for in vain
-LARGEST = 1 << 20  # bytes of the file
 
 
 class Rest(NamedTuple):
@@ -68,19 +62,15 @@ class Profiles:
         self, profiles: Sequence[Profile], path: Path | None = None, clock: Callable[[], float] = time.time
     ) -> None:
         self.profiles, self.now = tuple(profiles), clock
-        self._path = path
+        self._file = SharedFile(path)
         self._ids = {each.number: _id(each) for each in profiles}
         self.urls = {each.number: each.base_url for each in profiles}
         first = {id: number for number, id in reversed(self._ids.items())}
         self.numbers = tuple(number for number, id in self._ids.items() if first[id] == number)  # each key once
-        self._turn = threading.Lock()  # serialises changes, and so waiting for other processes
-        self._hurry = 0.0  # until when nobody waits, in monotonic seconds
-        self._lock = threading.Lock()  # serialises all that follows
+        self._lock = threading.Lock()  # serialises all that follows, and what the file reads and writes
         self._known: dict[str, Standing] = {}  # by id, as the file has it
         self._news = {id: Standing() for id in self._ids.values()}  # what the file does not have yet
         self._claims: dict[tuple[str, str], int] = {}  # by id and model: the thread that tries out what has rested
-        self._signature: tuple[int, ...] | None = None  # of the file when it was read
-        self._saved = True  # all that is known is in the file
 
     # -- before a request
 
@@ -165,7 +155,7 @@ class Profiles:
             with self._changing():
                 pass
 
-    # -- the file
+    # -- what all processes know
 
     def _rests(self, id: str, model: str) -> list[Rest]:
         """Those that are not forgotten."""
@@ -179,7 +169,7 @@ class Profiles:
     def _changing(self) -> Iterator[dict[str, Standing]]:
         """Change what all processes know: it is read, changed and written under a lock that only one can have."""
         # Whoever waits for another process holds up nobody who only looks.
-        with self._alone(), self._lock:
+        with self._file.alone(), self._lock:
             self._read(sure=True)
             for id in self._ids.values():
                 known, news = self._known.setdefault(id, Standing()), self._news[id]
@@ -189,23 +179,6 @@ class Profiles:
             yield self._known
             self._write()
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Change alone, among the threads here and the processes of this file; not waiting for ever for one that is
-        stopped."""
-        began = time.monotonic()
-        patience = PATIENCE if began >= self._hurry else 0.0
-        first = self._turn.acquire(timeout=patience)
-        try:
-            # Waiting for a thread and then for a process is one wait.
-            with _locked(self._folder(), began + patience if first else began) as alone:
-                if not alone and patience:
-                    self._hurry = time.monotonic() + HURRY
-                yield
-        finally:
-            if first:
-                self._turn.release()
-
     def _forget(self) -> None:
         now, ours = self.now(), set(self._ids.values())
         for id, standing in list(self._known.items()):
@@ -213,42 +186,16 @@ class Profiles:
             if id not in ours and not standing.rests and now - standing.changed > UNUSED:
                 del self._known[id]
 
-    def _folder(self) -> Path | None:
-        """Where the file goes; None: nowhere, as long as there is no workspace."""
-        if self._path is None or not os.path.isdir(self._path.parent.parent):
-            return None
-        with suppress(OSError):
-            self._path.parent.mkdir(mode=0o700, exist_ok=True)
-        return self._path.parent
-
     def _read(self, sure: bool = False) -> None:
-        """Take in what another process has written; sure: even if the file looks as it did, as two may at once."""
-        if self._path is None:
-            return
-        signature = _signature(self._path)
-        if signature == self._signature and not (sure and signature and self._saved):
-            return
-        self._signature = signature
-        try:
-            self._known = _parsed(atomic.small(self._path, LARGEST))
-        except FileNotFoundError:
-            self._known = {}  # it was deleted
-        except OSError:
-            self._signature = ()  # it is looked at again: too many files may be open
+        """Take in what another process has written; sure: see SharedFile.read."""
+        if (records := self._file.read(sure)) is not None:
+            self._known = _standings(records)
 
     def _write(self) -> None:
-        if (folder := self._folder()) is None or self._path is None:
-            return
-        records = {id: _record(standing) for id, standing in self._known.items()}
         try:
-            # A crash costs nothing but a request more: it is not worth waiting for the disk.
-            atomic.replace(self._path, json.dumps(records, indent=1).encode() + b"\n", 0o600, durable=False)
+            self._file.write({id: _record(standing) for id, standing in self._known.items()})
         except OSError as error:
-            log.info("the state of the keys is not saved: %s: %s", folder, error.strerror)
-            self._saved = False
-        else:
-            self._saved = True
-        self._signature = _signature(self._path)
+            log.info("the state of the keys is not saved: %s: %s", self._file.path, error.strerror)
 
 
 def _id(profile: Profile) -> str:
@@ -270,43 +217,6 @@ def _is_over(rest: Rest, now: float) -> bool:
     return now > rest.until + REMEMBERED or now < rest.since - 1
 
 
-@contextmanager
-def _locked(folder: Path | None, deadline: float) -> Iterator[bool]:
-    """Hold the lock of this file among processes, waiting until then at most; is it held, as far as it can be?"""
-    try:
-        if folder is None:
-            raise OSError
-        fd = os.open(folder / "profiles.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
-    except OSError:
-        yield True
-        return
-    try:
-        yield _flocked(fd, deadline)
-    finally:
-        os.close(fd)
-
-
-def _flocked(fd: int, deadline: float) -> bool:
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(0.002)
-        except OSError:  # a file system without locks
-            return True
-
-
-def _signature(path: Path) -> tuple[int, ...] | None:
-    try:
-        info = os.stat(path)
-    except OSError:
-        return None
-    return info.st_mtime_ns, info.st_size, info.st_ino
-
-
 def _record(standing: Standing) -> dict[str, Any]:
     rests = {model: rest._asdict() for model, rest in standing.rests.items()}
     return {
@@ -317,14 +227,10 @@ def _record(standing: Standing) -> dict[str, Any]:
     }
 
 
-def _parsed(data: bytes) -> dict[str, Standing]:
+def _standings(records: Mapping[str, Any]) -> dict[str, Standing]:
     """What a file says; what is broken in it is left out."""
-    try:
-        records = json.loads(data)
-    except (ValueError, RecursionError):
-        return {}
     known = {}
-    for id, record in records.items() if isinstance(records, dict) else ():
+    for id, record in records.items():
         if isinstance(record, dict):
             rests, failures = record.get("rests"), record.get("failures")
             known[id] = Standing(

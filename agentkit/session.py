@@ -118,7 +118,7 @@ class Session:
                 publish(Notice(f"This is a new conversation: {opening.label}."))
             elif opening.label:
                 self.open(opening.label)
-            elif (opening.resume or looks) and (label := archive.used_in(inbound.channel) or archive.current):
+            elif (opening.resume or looks) and (label := archive.used_in(inbound.source) or archive.current):
                 self.open(label, quietly=looks)
 
     # -- in the lane
@@ -218,7 +218,7 @@ class Session:
         store.settle(INTERRUPTED)
         store.append({"role": "user", "content": asked.text, **({"typed": asked.typed} if asked.typed else {})})
         if self._opening.follow and not self.conversation.trouble:
-            self.archive.note(self.conversation.label, inbound.channel, inbound.peer)
+            self.archive.note(self.conversation.label, inbound.source, inbound.peer)
         try:
             turn = self.prepare()
         except CommandError as error:

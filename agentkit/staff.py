@@ -11,8 +11,7 @@ from .agentfiles import Agent
 from .bindings import EVERYBODY, KEYS, Binding
 from .errors import CommandError
 from .routes import Routes
-from .rpc import ALREADY_EXISTS, INTERNAL_ERROR, INVALID_PARAMS, UNKNOWN, RpcError
-from .rpc import _wrong as wrong
+from .rpc import ALREADY_EXISTS, INTERNAL_ERROR, INVALID_PARAMS, UNKNOWN, RpcError, wrong_param
 from .workspace import Workspace
 
 SHOWN = 50  # ids in an error
@@ -66,9 +65,9 @@ class Staff:
     def unbind(self, match_key: str, match_value: str | None = None, agent_id: str | None = None) -> dict[str, int]:
         """Take a binding back: an agent's, or those of all agents; tells how many there were."""
         if match_key not in KEYS:
-            raise wrong("match_key", "unknown", f"one of {', '.join(KEYS)}")
+            raise wrong_param("match_key", "unknown", f"one of {', '.join(KEYS)}")
         if match_value is None and match_key != "default":
-            raise wrong("match_value", "missing", "string")
+            raise wrong_param("match_value", "missing", "string")
         value = EVERYBODY if match_value is None else match_value
         try:
             return {"removed": self._routes.unbind(match_key, value, agent_id or "")}
@@ -92,9 +91,9 @@ class Staff:
     ) -> dict[str, Any]:
         """Have one more agent: until the program ends or, with `persist`, in a folder of its own."""
         if not (plain := names.agent_id(id)):
-            raise wrong("id", "no letter from a to z and no digit", "a short name")
+            raise wrong_param("id", "no letter from a to z and no digit", "a short name")
         if not prompt.strip():
-            raise wrong("prompt", "empty", "what the agent is told to be")
+            raise wrong_param("prompt", "empty", "what the agent is told to be")
         fields = {"name": name or plain, "model": model, "dm_scope": dm_scope, "tools": tools}
         folder = self._workspace.root / ".agents" / plain
         try:

@@ -10,16 +10,16 @@ PACKAGE = Path(__file__).parent.parent / "agentkit"
 
 LADDER = """
  0  __init__ errors folding records
- 1  cancel events printable dotenv values names frontmatter atomic jsonl pieces rpc
- 2  files watch agentfiles envelope node calls thinking demo/ diagnosis/ lanes log exchange adapter ledger bindings
- 3  command settings store workspace toolbox letters destinations channel newcomer
+ 1  cancel events printable dotenv values names frontmatter atomic jsonl pieces signature rpcmessage
+ 2  files watch agentfiles envelope node calls thinking demo/ diagnosis/ lanes log exchange adapter ledger bindings rpc
+ 3  command settings store workspace toolbox letters destinations channel newcomer sharedfile
  4  wire approval prompt tools/ past fit profiles routes delivery awaited
  5  dialects usetool conversation summary outbox staff
  6  client compact archive
  7  llm turn tries chronicle
  8  session failover
- 9  history agents memory skills status routing desk mail background
-10  sessions methods
+ 9  history agents memory skills status routing desk background
+10  sessions methods mail
 11  channels/
 12  gates
 13  app

@@ -6,7 +6,6 @@ import json
 import re
 from pathlib import Path
 
-from agentkit.background import Background
 from agentkit.outbox import Outbox
 
 from .loopback import Loopback, text_stream
@@ -58,29 +57,6 @@ def test_a_letter_to_a_channel_that_there_is_not_is_given_up_with_the_reason(tal
     assert listener.answer(f"/delivery retry {id}") == "Tried again now: 1."
     assert "It is /delivery" in listener.refusal("/delivery now")
     assert "stopped" in listener.answer("/delivery stop") and "running" in listener.answer("/delivery start")
-
-
-def test_of_two_processes_one_works_beside_the_chats_and_the_other_takes_over(tmp_path: Path) -> None:
-    state, said = tmp_path / "workspace" / ".state", list[str]()
-    state.parent.mkdir()
-
-    def background() -> Background:
-        return Background(state, Outbox(state / "outbox", lambda letter: None, lambda channel: None), said.append)
-
-    first, second = background(), background()
-    assert first.begin() and first.begin() and not second.begin() and not second.begin()
-    assert len(said) == 1 and re.search(r"process \d+", said[0])
-    first.end(2.0)
-    assert second.begin() and not first.runs
-    second.end(2.0)
-
-
-def test_without_a_workspace_nothing_works_beside_the_chat_and_nothing_is_made(tmp_path: Path) -> None:
-    state = tmp_path / "workspace" / ".state"
-    background = Background(state, Outbox(state / "outbox", lambda letter: None, lambda channel: None), print)
-    assert not background.begin() and not background.runs
-    background.end(2.0)
-    assert not state.parent.exists()
 
 
 def test_who_holds_the_lock_stands_in_it(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_where_nobody_serves_status_says_what_to_do(tmp_path: Path) -> None:
 def test_a_port_that_is_taken_and_an_address_for_all_without_a_token_are_refused(tmp_path: Path) -> None:
     env = environment(tmp_path)
     with serving(tmp_path, env) as served:
-        taken = agentkit(tmp_path, "serve", "--port", served.port, env=env)
+        taken = agentkit(tmp_path, "serve", "--port", served.port, "--workspace", str(tmp_path / "other"), env=env)
         assert taken.returncode == 2 and served.port in taken.stderr
     for wrong in (["--host", "0.0.0.0"], ["--port", "99999"]):
         assert agentkit(tmp_path, "serve", *wrong, env=env).returncode == 2
@@ -131,5 +131,6 @@ def test_a_chat_opens_and_closes_the_gateway(tmp_path: Path, words: str) -> None
 def test_a_gateway_that_cannot_be_opened_can_be_tried_again(tmp_path: Path) -> None:
     env = environment(tmp_path)
     with serving(tmp_path, env) as served:
-        said = agentkit(tmp_path, env={**env, "GATEWAY_PORT": served.port}, stdin="hello\n/gateway\n/gateway\n")
+        other = {**env, "GATEWAY_PORT": served.port, "WORKSPACE_DIR": str(tmp_path / "other")}
+        said = agentkit(tmp_path, env=other, stdin="hello\n/gateway\n/gateway\n")
     assert said.returncode == 1 and said.stderr.count(served.port) == 2

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ..channel import TERMINAL, AnswerAsk, Dispatch
 from ..command import Commands
-from ..events import ENDINGS, Answer, Ask, Decision, Error, Event, Inbound, Notice, Text
+from ..events import ENDINGS, Answer, Ask, Decision, Done, Error, Event, Inbound, Notice, Text
 from ..printable import printable
 from ..store import typed
 from .mailbox import Mailbox, Signals
+from .others import Others
 from .wording import WAY_BACK
 
 if TYPE_CHECKING:
@@ -97,10 +98,13 @@ class Console:
         self,
         commands: Commands,
         interrupt: Callable[[Inbound], bool],
+        session: Callable[[Inbound], str],
         past: Sequence[Mapping[str, Any]] = (),
     ) -> int:
-        """Say everything there is to say; returns the exit code. past: what was said before, if it goes on."""
+        """Say everything there is to say; returns the exit code. session: the key of a sender's session; past: what was
+        said before, if it goes on."""
         self._commands, self._interrupt = commands, interrupt
+        self._others = Others(lambda: session(Inbound("", self.name, self.peer)))
         self._signals = Signals(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         try:
             self._recall(past)
@@ -169,6 +173,7 @@ class Console:
             self._leave(sure=True)
             return
         inbound = Inbound(text, self.name, self.peer)
+        self._others.exclude(inbound.turn)
         if not self._commands.is_now(text):
             self._turn, self._warned = inbound.turn, False
         self._dispatch(inbound)
@@ -176,7 +181,8 @@ class Console:
     def _take_mail(self) -> None:
         for event in self._mail.take():
             self._take_signals()
-            self._take(event)
+            if (told := self._others.told(event)) is not None:
+                self._take(told)
 
     def _take(self, event: Event) -> None:
         if isinstance(event, Text) and event.turn == self._muted:
@@ -186,12 +192,15 @@ class Console:
             self.tell("")
         if isinstance(event, Ask) and self._decision:
             self._answer(self.peer, event.id, Answer(self._decision))
+        if isinstance(event, Done) and event.turn in self._others:
+            self.tell(event.text)
+            return
         self.render(event)
         if isinstance(event, Ask) and not self._decision:
             self._asks.append(event)
             self._show_ask()
         failed = isinstance(event, Error) or (isinstance(event, Notice) and event.level == "error")
-        if failed and not self._chat:
+        if failed and not self._chat and event.turn not in self._others:
             self._code = self._code or 1
         if isinstance(event, ENDINGS) and event.turn == self._turn:
             self._turn, self._prompted = "", False

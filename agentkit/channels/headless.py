@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ..channel import AnswerAsk, Dispatch
-from ..events import Compacted, Done, Error, Event, Failover, Interrupted, Notice, Text, Thinking, TurnStarted
+from ..events import Compacted, Done, Error, Event, Failover, Heard, Interrupted, Notice, Text, Thinking, TurnStarted
 from ..printable import printable
 from .mailbox import Mailbox, Signals
 from .wording import compacted, failover
@@ -38,7 +38,7 @@ class Headless:
         pass
 
     def show(self, event: Event) -> None:
-        if not isinstance(event, (Text, Thinking)):
+        if not isinstance(event, (Text, Thinking, Heard)):  # what is said is nothing for a log
             self._mail.put(event)
 
     def send(self, letter: Letter) -> None:

@@ -5,10 +5,22 @@ On a terminal the answer streams; into a pipe or a file it goes when it is compl
 
 from __future__ import annotations
 
-from ..events import Compacted, Done, Error, Event, Failover, Interrupted, Notice, Text, ToolFinished, ToolStarted
+from ..events import (
+    Compacted,
+    Done,
+    Error,
+    Event,
+    Failover,
+    Heard,
+    Interrupted,
+    Notice,
+    Text,
+    ToolFinished,
+    ToolStarted,
+)
 from ..printable import printable
 from .console import Console
-from .wording import compacted, failover, in_words
+from .wording import compacted, failover, heard, in_words
 
 SHOWN_LINES = 5  # of a tool's output
 
@@ -31,6 +43,9 @@ class Plain(Console):
         elif isinstance(event, ToolFinished):
             state = "ok" if event.ok else "failed"
             self.tell(f"  {state}, {event.seconds:.1f} s\n{_first_lines(event.output)}".rstrip())
+        elif isinstance(event, Heard):
+            self._break_line()
+            self.tell(heard(event))
         elif isinstance(event, Notice):
             self._break_line()
             self.tell(f"{'note' if event.level == 'info' else event.level}: {event.text}")

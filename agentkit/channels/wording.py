@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..events import Compacted, Failover
+from ..events import Compacted, Failover, Heard
 from ..printable import printable, span
 
 LONGEST = 200  # characters
@@ -27,6 +27,10 @@ def failover(event: Failover) -> str:
     rests = f" and rests for {span(event.cooldown)}" if event.cooldown else ""
     why = event.category.replace("_", " ")
     return f"Profile {event.profile} failed for {event.model} ({why}){rests}. Next: {event.next}."
+
+
+def heard(event: Heard) -> str:
+    return f"{event.peer} ({event.channel}): {event.text}"
 
 
 def compacted(event: Compacted) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import selectors
 import socket
 import subprocess
@@ -37,23 +38,7 @@ CLIENTS, TURNS = 200, 5
 IDLE = 1000
 PERIOD = 20.0  # seconds between two pings
 CALM = 10.0  # seconds in which nothing happens
-
-PROGRAM = """
-import sys
-from pathlib import Path
-from agentkit import App
-from agentkit.channels.websocket import Gateway
-from agentkit.settings import Settings
-
-url, folder, token = sys.argv[1:]
-app = App(Settings("m", url, "sk-bench-0123456789", 32_000, workspace_dir=Path(folder)))
-app.start()
-gateway = Gateway(app, "127.0.0.1", 0, token, (), 2000)
-app.add(gateway)
-print(gateway.address[1], flush=True)
-sys.stdin.read()
-app.stop()
-"""
+LISTENS = re.compile(rb"listens at ws://127\.0\.0\.1:(\d+)")
 
 
 class Running(NamedTuple):
@@ -87,20 +72,25 @@ def _field(path: Path, name: str) -> list[str]:
 
 @contextmanager
 def _program(url: str) -> Iterator[Running]:
-    """A program with a gateway, in a fresh workspace."""
+    """`agentkit serve --gateway`, in a fresh workspace."""
     if not Path("/proc/self/status").exists():
         raise Skip("there is no /proc")
     with TemporaryDirectory() as folder:
+        llm = {"LLM_BASE_URL": url, "LLM_API_KEY": "sk-bench-0123456789", "LLM_MODEL": "m"}
+        environ = {**os.environ, "PYTHONPATH": str(ROOT), "GATEWAY_TOKEN": TOKEN, **llm, "LLM_CONTEXT_WINDOW": "32000"}
+        command = [sys.executable, "-m", "agentkit", "serve", "--gateway", "--port", "0", "--workspace", f"{folder}/w"]
         started = time.perf_counter()
-        command = [sys.executable, "-c", PROGRAM, url, folder, TOKEN]
-        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ) as process:
-            assert process.stdin and process.stdout
+        with subprocess.Popen(command, stderr=subprocess.PIPE, env=environ, cwd=folder) as process:
+            assert process.stderr
             try:
-                port = int(process.stdout.readline())
-                yield Running(process, port, time.perf_counter() - started)
+                port = next(int(found[1]) for line in process.stderr if (found := LISTENS.search(line)))
+                ready = time.perf_counter() - started
+                threading.Thread(
+                    target=process.stderr.read, daemon=True
+                ).start()  # nothing it says may stay in the pipe
+                yield Running(process, port, ready)
             finally:
-                process.stdin.close()
+                process.terminate()
                 process.wait(30)
 
 

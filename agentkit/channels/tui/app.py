@@ -27,6 +27,7 @@ from ...session import View
 from ...settings import Settings
 from ...store import Message
 from ..mailbox import Mailbox, Signals
+from ..others import Others
 from ..wording import WAY_BACK
 from .chat import SPIN, Chat
 from .keys import Key, Keys
@@ -73,6 +74,7 @@ class Tui:
         self._keys = Keys()
         self._chat = Chat(agent, model, window)
         self._app: Running | None = None
+        self._others = Others(lambda: self._loaded[0])
         self._failure: Exception | None = None
         self._typed = 0.0  # when keys last came
         self._dirty = True
@@ -171,6 +173,8 @@ class Tui:
     def _take_mail(self) -> None:
         pieces: list[str] = []
         for item in self._mail.take():
+            if isinstance(item, Event) and (item := self._others.told(item)) is None:
+                continue
             if isinstance(item, Text):
                 pieces.append(item.text)
                 continue
@@ -350,6 +354,7 @@ class Tui:
     def _say(self, text: str) -> None:
         assert self._app is not None
         inbound = Inbound(text, self.name, self.peer)
+        self._others.exclude(inbound.turn)
         now = self._app.commands.is_now(text)
         if not now:
             self._exiting = False

@@ -16,6 +16,7 @@ from ...events import (
     Error,
     Event,
     Failover,
+    Heard,
     Interrupted,
     Notice,
     Thinking,
@@ -25,7 +26,7 @@ from ...events import (
 )
 from ...printable import printable
 from ...store import typed
-from ..wording import compacted, failover, in_words
+from ..wording import compacted, failover, heard, in_words
 from .screen import Row, unicode
 from .transcript import Block, ToolBlock
 from .view import View
@@ -113,6 +114,8 @@ class Chat:
             self._void(event)
         elif isinstance(event, Compacted):
             self._note(Block(self._glyphs["notice"], "notice", compacted(event)))
+        elif isinstance(event, Heard):
+            self._note(Block(self._glyphs["notice"], "notice", heard(event)))
         elif isinstance(event, Notice):
             style = "error" if event.level == "error" else "notice"
             self._note(Block(self._glyphs["notice"], style, event.text, body="" if style == "notice" else style))

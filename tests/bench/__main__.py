@@ -29,6 +29,7 @@ TOPICS = (
     "prompt",
     "failover",
     "gateway",
+    "ways",
 )  # modules that register figures, in the table's order
 
 ROW = "{:<30} {:>11} {:>11} {:>6} {:>10}  {:<7} {}"

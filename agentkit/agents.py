@@ -9,9 +9,9 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from . import prompt
-from .approval import Approvals
+from .approval import Approvals, Unasked
 from .channel import TERMINAL
-from .command import Command, Order, nearest
+from .command import Command, Order, is_owner, nearest
 from .compact import Compact
 from .errors import CommandError, SettingsError
 from .events import Inbound, Notice
@@ -56,7 +56,7 @@ class Agents:
         self._switched: dict[tuple[str, str], str] = {}  # by channel and person
         self._known: dict[str, Agent] = {}  # the agents as they were when they last answered
         self._told: set[str] = set()  # notices that were given
-        self.routes = Routes(workspace.root / "routes.json", lambda: workspace.agents().keys(), self._usual)
+        self.routes = Routes(workspace.root / "routes.json", lambda: workspace.agents().keys(), self.usual)
         wanted = given or settings().default_agent
         if wanted and agent_id(wanted) not in workspace.agents():
             why = (f"--agent or DEFAULT_AGENT names no agent: there are {', '.join(workspace.agents())}",)
@@ -80,8 +80,8 @@ class Agents:
         id = self.of(inbound)
         return session_key(id, self.agent(id).dm_scope, _address(inbound)), id
 
-    def _usual(self) -> str:
-        """Who answers where no binding says."""
+    def usual(self) -> str:
+        """The id of who answers where no binding says."""
         agents = self.workspace.agents()
         return next((id for id in (self._default, SAMPLE) if id in agents), next(iter(agents)))
 
@@ -111,10 +111,28 @@ class Agents:
         store = session.store
         agent = self.agent(store.state.agent)
         files = self.workspace.files(agent)
-        toolbox = self._toolbox(agent, files, session)
+        toolbox = self._toolbox(agent, files, session.archive.folder.resolve())
         for text in (*self.workspace.notices(), *self.routes.notices(), *self._misfits(agent, files)):
             store.run.publish(Notice(text, "warn"))
         store.context.system = prompt.text(self._layers(session, agent, files))
+        store.context.tools = toolbox.schemas
+        return Turn(ask, toolbox, self.settings().max_model_calls, Compact(ask))
+
+    def unattended(self, store: Store, ask: Node, light: bool) -> Turn:
+        """Make a store ready for a turn that nobody watches; returns the turn that answers in it: with the tools that
+        only read, and those that UNATTENDED_TOOLS names. light: with the shortest prompt. Raises CommandError."""
+        state = store.state
+        agent = self.agent(state.agent)
+        files, cwd = self.workspace.files(agent), self._scope.cwd
+        state.model = state.model or agent.model or self.settings().llm_model
+        full = prompt.layers(agent, files, model=state.model, channel=state.channel, cwd=cwd, day=date.today())
+        store.context.system = prompt.text(prompt.light(agent, files, cwd) if light else full)
+        toolbox = self._toolbox(agent, files)
+        named = self.settings().unattended_tools
+        tools = {
+            name: each for name, each in toolbox.tools.items() if name in named or (each.read_only and not each.asks)
+        }
+        toolbox = Toolbox(tools, Unasked(), toolbox.scope)
         store.context.tools = toolbox.schemas
         return Turn(ask, toolbox, self.settings().max_model_calls, Compact(ask))
 
@@ -127,17 +145,19 @@ class Agents:
         cwd = self._scope.cwd
         return prompt.layers(agent, files, model=state.model, channel=state.channel, cwd=cwd, day=date.today())
 
-    def _toolbox(self, agent: Agent, files: Files, session: Session) -> Toolbox:
+    def _toolbox(self, agent: Agent, files: Files, own: Path | None = None) -> Toolbox:
+        """own: the folder of the session, which its agent may read."""
         allowed = {
             name: each
             for name, each in self._tools.items()
             if (agent.tools is None or name in agent.tools) and name not in agent.denied_tools
         }
-        own = session.archive.folder.resolve()
+        opened = (own,) if own else ()
         scope = replace(
             self._scope,
-            readable=(*_folders(files), own),
-            opened=(own,),
+            readable=(*_folders(files), *opened),
+            opened=opened,
+            agent=agent.id,
             memory=self.workspace.memory(agent),
         )
         return Toolbox(allowed, self._approvals, scope)
@@ -146,6 +166,8 @@ class Agents:
         """What does not fit in an agent's files, each said once."""
         unknown = sorted({*(agent.tools or ()), *agent.denied_tools} - self._tools.keys())
         found = [f"{agent.folder / 'AGENT.md'} names tools that do not exist: {', '.join(unknown)}."] if unknown else []
+        if set(self.settings().unattended_tools) - self._tools.keys():  # what was pasted there may be a key: not shown
+            found.append(f"UNATTENDED_TOOLS names tools that do not exist: there are {', '.join(sorted(self._tools))}.")
         builtin = self._builtin()
         for skill in files.skills:
             if skill.name in builtin:
@@ -166,12 +188,14 @@ class Agents:
             group(
                 "switch", "<agent> | off", "talk to another agent, until off", self._switch, reroutes=True, owner=True
             ),
-            group("model", "[name | off]", "the model that answers here; a name selects it", self._select),
+            group("model", "[name | off]", "the model that answers here; a name selects it", self._select, owner=True),
             group("prompt", "", "the system prompt, and what its layers take", self._prompt, owner=True),
         ]
 
     def _list(self, order: Order) -> str:
         here, bindings = order.session.store.state.agent, self.routes.bindings()
+        if not is_owner(order.inbound):
+            return "\n".join(f"{'*' if id == here else ' '} {id}" for id in self.workspace.agents())
         rows = []
         for id, agent in self.workspace.agents().items():
             details = [agent.name if agent.name != id else "", agent.model, str(agent.folder)]
@@ -218,7 +242,7 @@ class Agents:
         layers = self._layers(session, agent, files)
         text = prompt.text(layers)
         rows = [f"{each.name:16} {_cost(each.text, session.store)}" for each in layers]
-        tools = self._toolbox(agent, files, session).tools
+        tools = self._toolbox(agent, files).tools
         rows += [f"{'in all':16} {_cost(text, session.store)}", f"(besides, tools: {len(tools)})"]
         return "\n".join((*rows, "", text))
 

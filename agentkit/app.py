@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import approval, gates, history, mail, memory, routing, skills, status
+from . import approval, gates, history, mail, memory, routing, skills, status, timetable
 from .agents import Agents
 from .approval import Approvals
 from .archive import Archive
 from .channel import TERMINAL, Channel
 from .client import Client
-from .command import Command, Commands, Order
+from .command import PUBLIC, Command, Commands, Order
 from .desk import Desk
 from .errors import CommandError, SettingsError
 from .events import Event, Inbound, Notice
@@ -36,14 +37,13 @@ from .turn import Turn
 from .workspace import Agent, Workspace, folder
 
 if TYPE_CHECKING:
-    from .background import Background
+    from .beside import Beside
+    from .contacts import Contact
     from .demo import Demo
-    from .envelope import Letter
     from .outbox import Outbox
 
 log = logging.getLogger("agentkit")
 
-LIMITS = {TERMINAL: None, "websocket": None, "discord": 2000}  # characters of a letter, by channel, also of those to be
 BUILT_IN = (*TOOLS, memory.remember)
 
 DEMO = """This is the built-in demo model: it shows how agentkit works, but understands nothing.
@@ -73,7 +73,8 @@ class App:
         self.settings, self._opening = settings, opening
         self.workspace = folder(settings.workspace_dir, cwd)
         self.channels = {channel.name: channel for channel in channels}
-        self.approvals = Approvals(settings.tool_approval)
+        # Where anybody may talk, what asks is refused: nobody there has been named who could allow it.
+        self.approvals = Approvals(settings.tool_approval, () if settings.discord_allowed_users else PUBLIC)
         self._scope = self._confines(cwd, environ)
         home = Path(environ["HOME"]) if environ.get("HOME") else None
         self._files = Workspace(self.workspace, cwd, home)
@@ -81,7 +82,7 @@ class App:
             self._files,
             lambda: self.settings,
             agent,
-            {each.name: each for each in (*BUILT_IN, *tools)},
+            {each.name: each for each in (*BUILT_IN, timetable.cron_tool(lambda: self.beside.cron), *tools)},
             self.approvals,
             self._scope,
             lambda: self.commands.table,
@@ -92,7 +93,8 @@ class App:
         self._sessions = Sessions(lambda key: self.lanes.get(key).busy)
         self.desk = Desk(self.channels, self.lanes, self.approvals, self._session_of, lambda: self.commands)
         self.dispatch, self.interrupt = self.desk.dispatch, self.desk.interrupt
-        self._background: Background | None = None
+        self._beside: Beside | None = None
+        self._making = threading.Lock()  # serialises making it
         self._demo: Demo | None = None
         self._profiles = Profiles(())
         self._clients: dict[int, Client] = {}
@@ -115,13 +117,19 @@ class App:
             *memory.commands(self._remember),
             *skills.commands(self.agents.skills, lambda: self.commands.table),
             *self.agents.commands(),
-            *routing.commands(self.agents.routes, self.agents.agent, self._files.make),
+            *routing.commands(self.agents.routes, self.agents.agent, self.agents.of, self._files.make),
             *status.commands(
-                lambda: self.settings, lambda: self._profiles, self._ledger, lambda: self.lanes.view(), self.workspace
+                lambda: self.settings,
+                lambda: self._profiles,
+                self._ledger,
+                lambda: self.lanes.view(),
+                self.workspace,
+                lambda: self.beside,
             ),
             *approval.commands(self.approvals),
             *gates.commands(self),
-            *mail.commands(lambda: self._beside()),
+            *mail.commands(lambda: self.beside),
+            *timetable.commands(lambda: self.beside),
             Command("stop", "", "interrupt the answer or the tool that runs", self._stop, now=True),
             Command("help", "", "this list", lambda order: self.commands.help(), now=True),
             Command("exit", "", "leave", _not_here, now=True),
@@ -159,7 +167,7 @@ class App:
         if self._demo:
             self.desk.publish(Notice(DEMO))
         if self._opening.follow:  # and not one question only
-            self._beside().begin()
+            self.beside.begin()
 
     def add(self, channel: Channel) -> None:
         """Have one more channel, which is started; what it raises then leaves everything as it was."""
@@ -174,8 +182,9 @@ class App:
     def remove(self, name: str) -> None:
         """Stop a channel; the others go on."""
         channel = self.channels[name]
-        self.channels = self.desk.channels = {each: other for each, other in self.channels.items() if each != name}
         channel.stop()
+        self.desk.leaves(channel)
+        self.channels = self.desk.channels = {each: other for each, other in self.channels.items() if each != name}
 
     def register(self, agent: Agent) -> bool:
         """Have an agent without files until the program ends; False where its id is taken."""
@@ -184,7 +193,17 @@ class App:
     @property
     def outbox(self) -> Outbox:
         """Where letters are put."""
-        return self._beside().outbox
+        return self.beside.outbox
+
+    @property
+    def beside(self) -> Beside:
+        """What goes on beside the chats; loaded when it is first asked for, since one question does without."""
+        with self._making:
+            if self._beside is None:
+                from .beside import Beside
+
+                self._beside = Beside(self, lambda: self._ask_model(background=True), self._ledger, self.desk.publish)
+            return self._beside
 
     def tell(self, text: str) -> None:
         """Have the owner know."""
@@ -192,13 +211,13 @@ class App:
 
     def wake(self, channel: str, to: str) -> None:
         """Somebody is there whom letters may wait for."""
-        if self._background is not None:
-            self._background.outbox.wake(channel, to)
+        if self._beside is not None:
+            self._beside.outbox.wake(channel, to)
 
     def take_charge(self) -> None:
         """Be the process that does the background work. Raises SettingsError where another one is."""
         self.make()
-        background = self._beside()
+        background = self.beside.background
         background.begin()
         if who := background.elsewhere():
             why = f"process {who} does the background work of this workspace: open it there, or end that one first"
@@ -235,8 +254,8 @@ class App:
             self._sessions.stop()
             for session in self._sessions.all():
                 unsaved += session.close()
-        if self._background:
-            self._background.end(timeout)
+        if self._beside:
+            self._beside.end(timeout)
         for channel in self.channels.values():
             channel.stop()
         for client in self._clients.values():
@@ -274,6 +293,28 @@ class App:
     def _session_of(self, inbound: Inbound) -> Session:
         """The sender's session, made on first use, which opens nothing yet. Raises CommandError."""
         key, agent = self.agents.key(inbound)
+        is_shown = inbound.source == TERMINAL
+        # Only the terminal begins anew; an agent that was switched to goes on with its own conversation there.
+        begins = is_shown and not self.agents.has_switched(inbound)
+        return self._session(key, agent, self._opening if begins else Opening(resume=True), stays=is_shown)
+
+    def contacted(self, contact: Contact) -> Session:
+        """The session of somebody who has spoken. Raises CommandError where its agent is gone."""
+        self.agents.agent(contact.agent)
+        mine = Inbound("", contact.channel, contact.peer)
+        # Where the terminal is to show this session, it begins as it was started; no other one does.
+        begins = contact.channel == TERMINAL and not self.agents.has_switched(mine)
+        begins = begins and self.session_key(mine) == contact.session
+        return self._session(
+            contact.session, contact.agent, self._opening if begins else Opening(resume=True), stays=False
+        )
+
+    def leave(self, session: Session) -> None:
+        """A session that nobody has asked for was used, in its lane."""
+        self._sessions.leave(session.key)
+
+    def _session(self, key: str, agent: str, opening: Opening, stays: bool) -> Session:
+        """The one of that key, made on first use."""
 
         def make() -> Session:
             store = Store(state=State(key, agent, window=self.settings.llm_context_window))
@@ -282,27 +323,25 @@ class App:
                 begin=lambda: self._made(store),
                 tell=lambda text: store.run.publish(Notice(text, "warn")),
             )
-            # Only the terminal begins anew; an agent that was switched to goes on with its own conversation there.
-            begins = inbound.source == TERMINAL and not self.agents.has_switched(inbound)
-            opening = self._opening if begins else Opening(resume=True)
             return Session(store, archive, self.agents.model, self._prepare, self.commands, opening)
 
-        return self._sessions.get(key, make, stays=inbound.source == TERMINAL)
+        return self._sessions.get(key, make, stays)
 
     def _prepare(self, session: Session) -> Turn:
         return self.agents.turn(session, self._ask_model())
 
-    def _ask_model(self) -> Node:
+    def _ask_model(self, background: bool = False) -> Node:
         settings = self.settings
         models = (*settings.llm_fallback_models, settings.llm_model)
-        return Failover(self._profiles, self._clients, models, self._ledger, settings.llm_extra)
+        extra = settings.llm_extra
+        return Failover(self._profiles, self._clients, models, self._ledger, extra, background=background)
 
     def _made(self, store: Store) -> None:
         """Something is about to be written: have a workspace."""
         if told := self._files.make():
             store.run.publish(Notice(told))
             if self._opening.follow:
-                self._beside().begin()
+                self.beside.begin()
 
     def _remember(self, order: Order, name: str, text: str) -> Path:
         store: Store = order.session.store
@@ -310,34 +349,6 @@ class App:
         folder = self._files.memory(self.agents.agent(store.state.agent))
         kept: Path = memory.Remember(self._ask_model(), folder, name, text).run(store)
         return kept
-
-    def _beside(self) -> Background:
-        """What runs beside the chats; loaded when it is first asked for, since one question does without."""
-        if self._background is None:
-            from .background import Background
-            from .outbox import Outbox
-
-            def tell(text: str) -> None:
-                self.desk.publish(Notice(text))
-
-            state = self.workspace / ".state"
-            outbox = Outbox(state / "outbox", self._deliver, self._letter_limit, tell=self.desk.publish)
-            self._background = Background(state, outbox, tell)
-        return self._background
-
-    def _deliver(self, letter: Letter) -> None:
-        from .envelope import DeliveryError, NobodyThere
-
-        if (channel := self.channels.get(letter.channel)) is not None:
-            channel.send(letter)
-        elif letter.channel in LIMITS:
-            raise NobodyThere(f"{letter.channel} is not running here")
-        else:
-            raise DeliveryError(f"there is no channel {letter.channel}", permanent=True)
-
-    def _letter_limit(self, name: str) -> int | None:
-        channel = self.channels.get(name)
-        return channel.limit if channel else LIMITS.get(name)
 
     def _stop(self, order: Order) -> str:
         if not self.interrupt(order.inbound):

@@ -7,7 +7,7 @@ channel, person and tool, and ends with the process.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import PurePath
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
@@ -38,11 +38,11 @@ class Approvals:
     """The open questions and the standing permissions of one process. Every method may be called from any thread.
 
     mode: `ask` (every tool that asks does), `auto` (writing files and memories does not, but for files that steer the
-    agent), `trust` (nothing does).
+    agent), `trust` (nothing does); strict: channels in which every tool that asks does, whatever the mode.
     """
 
-    def __init__(self, mode: str = "ask") -> None:
-        self.mode = mode
+    def __init__(self, mode: str = "ask", strict: Collection[str] = ()) -> None:
+        self.mode, self._strict = mode, strict
         self._lock = threading.Lock()  # serialises the two collections below
         self._allowed: dict[Asker, set[str]] = {}
         self._open: dict[str, tuple[Asker, SimpleQueue[Answer | None]]] = {}
@@ -52,13 +52,12 @@ class Approvals:
 
         target: finds the real path it would write; called only where that decides.
         """
+        if who.channel in self._strict:
+            return True
         with self._lock:
             if self.mode == "trust" or tool in self._allowed.get(who, ()):
                 return False
-        if self.mode == "ask" or tool not in AUTO_ALLOWS:
-            return True
-        path = target()
-        return path is not None and PurePath(path).name.casefold() in STEERING_FILES
+        return self.mode == "ask" or tool not in AUTO_ALLOWS or _steers(target())
 
     def ask(
         self, ask: Ask, who: Asker, show: Callable[[Ask], None], cancel: Cancel, limit: float | None = None
@@ -109,6 +108,18 @@ class Approvals:
             found = tool in tools
             tools.discard(tool)
             return found
+
+
+class Unasked(Approvals):
+    """Where nobody is there to be asked: what is at hand may run, but for writing what steers agents."""
+
+    def due(self, who: Asker, tool: str, target: Callable[[], str | None] = lambda: None) -> bool:
+        return tool in AUTO_ALLOWS and _steers(target())
+
+
+def _steers(path: str | None) -> bool:
+    """Does a file steer the agent itself?"""
+    return path is not None and PurePath(path).name.casefold() in STEERING_FILES
 
 
 def commands(approvals: Approvals) -> list[Command]:

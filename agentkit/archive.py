@@ -40,7 +40,7 @@ class Archive:
         self, folder: Path, begin: Callable[[], None] = lambda: None, tell: Callable[[str], None] = lambda text: None
     ) -> None:
         self.folder, self._begin, self._tell = folder, begin, tell
-        self._noted = ("", "", "", "")  # what META says of the last message, to the minute
+        self._noted = ("", "", "", "", "")  # what META says of the last message, to the minute
         self._seen: dict[str, tuple[tuple[int, ...], Entry]] = {}  # by label: what the file was like when it was read
 
     def labels(self) -> list[str]:
@@ -97,15 +97,23 @@ class Archive:
         """A conversation that gets its file with its first message; label: empty for a dated one."""
         return Conversation(self.folder, label, self._begin, self._tell)
 
-    def note(self, label: str, channel: str, peer: str) -> None:
-        """This conversation is the current one, and this person spoke last."""
+    def note(self, label: str, channel: str, peer: str, to: str = "", session: str = "") -> None:
+        """This conversation is the current one, and this person spoke last. to: where letters reach them; session: the
+        key, which the folder's name need not tell."""
         now = datetime.now().astimezone()
-        noted = (label, channel, peer, f"{now:%Y-%m-%d %H:%M}")
+        noted = (label, channel, peer, to, f"{now:%Y-%m-%d %H:%M}")
         if noted == self._noted:
             return
         meta = self._meta()
         used = meta["used"] if isinstance(meta.get("used"), dict) else {}
-        meta.update(channel=channel, peer=peer, at=now.isoformat(timespec="seconds"), used={**used, channel: label})
+        meta.update(
+            session=session,
+            channel=channel,
+            peer=peer,
+            to=to or peer,
+            at=now.isoformat(timespec="seconds"),
+            used={**used, channel: label},
+        )
         with suppress(OSError):  # the conversation itself has said what is wrong
             atomic.replace(self.folder / META, json.dumps(meta, indent=1).encode() + b"\n", 0o600)
             if label != self._noted[0]:

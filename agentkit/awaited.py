@@ -6,19 +6,17 @@ import json
 import logging
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, NamedTuple, Protocol
 
 from .channel import AnswerAsk, Dispatch
 from .events import ENDINGS, Answer, Ask, Done, Error, Event, Inbound
+from .repeats import Key, Outcome, Repeats, compare, mark
 from .rpc import NOT_AUTHORISED, SHUTTING_DOWN, TOO_BUSY, TURN_FAILED, UNKNOWN, RpcError
 
 log = logging.getLogger("agentkit")
 
-KEPT = 3600.0  # seconds that the result of a request with an idempotency key is kept
-MOST_KEPT = 4096  # of them
 MOST = 10_000  # turns that are waited for
 MOST_TEXT = 64 << 20  # characters of their messages
 
@@ -37,6 +35,9 @@ class Client(Protocol):
     def speaks_for(self, peer: str) -> bool:
         """Note that it speaks for this person, whose letters are for it from now on; is that new?"""
 
+    def reserve(self, size: int) -> None:
+        """So many bytes more are being made ready for it, or less: it is read from only while that is not too much."""
+
 
 class Hearer(NamedTuple):
     """Who waits for a turn; streams: and hears of all that happens in it."""
@@ -47,10 +48,10 @@ class Hearer(NamedTuple):
 
 
 class _Turn:
-    """answer: what `send` returns; key: the idempotency key, empty: none; thread: the one that dispatched it."""
+    """answer: what `send` returns; key: None: it cannot be repeated; thread: the one that dispatched it."""
 
-    def __init__(self, inbound: Inbound, agent: str, key: str, hearer: Hearer) -> None:
-        self.inbound, self.agent, self.key = inbound, agent, key
+    def __init__(self, inbound: Inbound, agent: str, key: Key | None, mark: bytes, hearer: Hearer) -> None:
+        self.inbound, self.agent, self.key, self.mark = inbound, agent, key, mark
         self.hearers = [hearer]  # the first one is asked
         self.asks: dict[str, Client] = {}  # open questions by id, and who may answer
         self.answer: Future[dict[str, Any]] = Future()
@@ -58,43 +59,54 @@ class _Turn:
 
 
 class Awaited:
-    """All of them. May be used from any thread. stopping: is the program about to end? clock: seconds, monotonic."""
+    """All of them, of one gateway after the other. May be used from any thread.
+
+    stopping: is the program about to end? clock: seconds, monotonic.
+    """
 
     def __init__(self, stopping: Callable[[], bool], clock: Callable[[], float] = time.monotonic) -> None:
         self._stopping, self._clock = stopping, clock
         self._lock = threading.Lock()  # serialises all of the following
-        self._closed = False
+        self._dispatch: Dispatch | None = None  # None: it is stopped
         self._turns: dict[str, _Turn] = {}  # by the turn's id
         self._text = 0  # characters of their messages
         self._asks: dict[str, _Turn] = {}  # by the question's id
-        self._running: dict[str, _Turn] = {}  # by idempotency key
-        self._kept: OrderedDict[str, tuple[float, Future[dict[str, Any]]]] = OrderedDict()  # likewise; when it ended
+        self._running: dict[Key, _Turn] = {}  # those that may be repeated
+        self._repeats = Repeats(clock)
+
+    @property
+    def is_over(self) -> bool:
+        """Is it stopped, and no turn left of which it is to be kept how it ends?"""
+        return self._dispatch is None and not self._turns
 
     def start(self, dispatch: Dispatch, answer: AnswerAsk) -> None:
-        self._dispatch, self._answer = dispatch, answer
+        with self._lock:
+            self._dispatch, self._answer = dispatch, answer
 
-    def begin(self, inbound: Inbound, agent: str, key: str, hearer: Hearer) -> Future[dict[str, Any]]:
+    def begin(self, inbound: Inbound, agent: str, key: Key | None, hearer: Hearer) -> Future[dict[str, Any]]:
         """Have a message answered. One with the idempotency key of an earlier one gets the answer to that.
 
         The Future holds what `send` returns, or RpcError. Raises RpcError where nothing is begun.
         """
+        marked = mark(inbound) if key else b""
         with self._lock:
-            if self._closed or self._stopping():
+            if (dispatch := self._dispatch) is None or self._stopping():
                 raise RpcError(SHUTTING_DOWN, "agentkit is about to end: send it again when it is back.")
-            if found := self._repeated(key, hearer):
+            if key and (found := self._repeated(key, marked, hearer)):
                 return found
             if len(self._turns) >= MOST or self._text + len(inbound.text) > MOST_TEXT:
                 raise RpcError(TOO_BUSY, f"{len(self._turns)} messages wait already. Wait for answers, then try again.")
-            turn = self._turns[inbound.turn] = _Turn(inbound, agent, key, hearer)
+            turn = self._turns[inbound.turn] = _Turn(inbound, agent, key, marked, hearer)
             self._text += len(inbound.text)
             if key:
                 self._running[key] = turn
+            answer = turn.answer
         try:
-            self._dispatch(inbound)
+            dispatch(inbound)
         except Exception as error:  # whatever it is, others may wait for this turn too
             log.exception("a message could not be dispatched")
             self._end(turn, Error("unknown", f"agentkit itself failed ({type(error).__name__}): the log tells more."))
-        return turn.answer
+        return answer
 
     def show(self, event: Event) -> None:
         """Pass an event on to those who wait for its turn."""
@@ -143,36 +155,38 @@ class Awaited:
             self._answer(peer, id, GONE)
 
     def stop(self) -> None:
-        """Nothing more is begun, and nobody hears of what goes on."""
+        """Nothing more is begun before the next `start`, and nobody hears of what goes on.
+
+        How the turns end that may be repeated is kept, where their events still come.
+        """
         with self._lock:
-            self._closed = True
+            self._dispatch = None
             turns = list(self._turns.values())
+            told = [turn.answer for turn in turns]
             denied = [(turn.inbound.peer, id) for id, turn in self._asks.items()]
-            self._turns.clear()
             self._asks.clear()
-            self._running.clear()
-        for turn in turns:
+            for turn in turns:
+                turn.hearers, turn.asks, turn.answer = [], {}, Future()
+            self._turns = {turn.inbound.turn: turn for turn in turns if turn.key}
+            self._text = sum(len(turn.inbound.text) for turn in self._turns.values())
+        for answer in told:
             why = "The gateway stops; the turn goes on, and sessions.history will have its answer."
-            turn.answer.set_exception(RpcError(SHUTTING_DOWN, why))
+            answer.set_exception(RpcError(SHUTTING_DOWN, why))
         for peer, id in denied:
             self._answer(peer, id, GONE)
 
-    def _repeated(self, key: str, hearer: Hearer) -> Future[dict[str, Any]] | None:
+    def _repeated(self, key: Key, marked: bytes, hearer: Hearer) -> Future[dict[str, Any]] | None:
         """The answer to an earlier request with that key, if there is one. Called with the lock held."""
-        self._forget()
+        assert self._lock.locked()
         if running := self._running.get(key):
+            compare(running.mark, marked)
             running.hearers.append(hearer)
             return running.answer
-        return self._kept[key][1] if key in self._kept else None
-
-    def _forget(self) -> None:
-        """Drop results that are too old, or too many. Called with the lock held."""
-        assert self._lock.locked()
-        while self._kept:
-            oldest = next(iter(self._kept))
-            if len(self._kept) <= MOST_KEPT and self._kept[oldest][0] > self._clock() - KEPT:
-                return
-            del self._kept[oldest]
+        if (outcome := self._repeats.find(key, marked)) is None:
+            return None
+        answer: Future[dict[str, Any]] = Future()
+        _settle(answer, outcome)
+        return answer
 
     def _end(self, turn: _Turn, event: Event) -> None:
         outcome = _outcome(turn, event, self._stopping())
@@ -186,15 +200,19 @@ class Awaited:
             if turn.key:
                 del self._running[turn.key]
                 if was_begun:  # else it was refused, and is to be tried again
-                    self._kept[turn.key] = self._clock(), turn.answer
-                    self._forget()
-        if isinstance(outcome, RpcError):
-            turn.answer.set_exception(outcome)
-        else:
-            turn.answer.set_result(outcome)
+                    self._repeats.keep(turn.key, turn.mark, outcome)
+            answer = turn.answer
+        _settle(answer, outcome)
 
 
-def _outcome(turn: _Turn, event: Event, stopping: bool) -> dict[str, Any] | RpcError:
+def _settle(answer: Future[dict[str, Any]], outcome: Outcome) -> None:
+    if isinstance(outcome, RpcError):  # a new one: whoever raises it leaves traces there, and so all that it knew
+        answer.set_exception(RpcError(outcome.code, outcome.message, outcome.data))
+    else:
+        answer.set_result(outcome)
+
+
+def _outcome(turn: _Turn, event: Event, stopping: bool) -> Outcome:
     """What `send` returns, or its error."""
     if isinstance(event, Done):
         usage = {**NO_TOKENS, **event.usage}

@@ -1,5 +1,5 @@
-"""What runs beside the chats: the outbox, and the ways in. Of all processes of a workspace, the one that holds
-.state/lock runs them; another one takes over when it has left."""
+"""Which process of a workspace does what goes on beside the chats: the one that holds .state/lock; another one takes
+over when it has left."""
 
 from __future__ import annotations
 
@@ -11,17 +11,25 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from .outbox import Outbox
-
 log = logging.getLogger("agentkit")
 
 
 class Background:
-    """May be used from any thread. state: the workspace's `.state`; tell: hears who has the lock, when it changes."""
+    """May be used from any thread.
 
-    def __init__(self, state: Path, outbox: Outbox, tell: Callable[[str], None]) -> None:
-        self._state, self._tell = state, tell
-        self.outbox = outbox
+    state: the workspace's `.state`; kind: one word that tells others what this process is; start: begins the work;
+    stop: ends it, in so many seconds; tell: hears who has the lock, when it changes.
+    """
+
+    def __init__(
+        self,
+        state: Path,
+        kind: str,
+        start: Callable[[], None],
+        stop: Callable[[float], object],
+        tell: Callable[[str], None],
+    ) -> None:
+        self._state, self._kind, self._start, self._stop, self._tell = state, kind, start, stop, tell
         self._changing = threading.Lock()  # serialises what follows
         self._lock = -1  # the file, while it is ours
         self._waits = self._ended = False
@@ -32,19 +40,27 @@ class Background:
 
     def elsewhere(self) -> str:
         """The id of the process that runs it, where that is another one; else empty."""
+        return next(iter(self._other()), "")
+
+    def elsewhere_as(self, kind: str) -> bool:
+        """Does another process run it, which is of that kind?"""
+        return kind in self._other()
+
+    def _other(self) -> list[str]:
+        """What another process that runs it has noted: its id and its kind; nothing where there is none."""
         if self.runs:
-            return ""
+            return []
         try:
             fd = os.open(self._state / "lock", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:
-            return ""
+            return []
         try:
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
             return _holder(fd)
         finally:
             os.close(fd)
-        return ""
+        return []
 
     def begin(self) -> None:
         """Run it here, if no other process does and the workspace is there; else as soon as that one has left."""
@@ -69,16 +85,16 @@ class Background:
             self._ended = True
             runs, self._lock = self._lock, -1
         if runs >= 0:
-            self.outbox.stop(timeout)
+            self._stop(timeout)
             os.close(runs)
 
     def _hold(self, fd: int) -> None:
         """The lock is ours. Called with `_changing` held."""
         with suppress(OSError):  # a full disk: others cannot tell who we are
             os.ftruncate(fd, 0)
-            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+            os.pwrite(fd, f"{os.getpid()}\n{self._kind}\n".encode(), 0)
         self._lock = fd
-        self.outbox.start()
+        self._start()
 
     def _stand_by(self, fd: int) -> None:
         """Another process has the lock: wait until it has left. Called with `_changing` held."""
@@ -86,7 +102,8 @@ class Background:
             os.close(fd)
             return
         self._waits = True
-        self._tell(f"Background work (deliveries, the gateway, Discord) is done by process {_holder(fd)}.")
+        what = "Background work (deliveries, heartbeats, jobs, the gateway, Discord)"
+        self._tell(f"{what} is done by process {_holder(fd)[0]}.")
         threading.Thread(target=self._wait, args=(fd,), name="stand by", daemon=True).start()
 
     def _wait(self, fd: int) -> None:
@@ -98,7 +115,7 @@ class Background:
                 if self._ended or self.runs:
                     os.close(fd)
                     return
-                left = _holder(fd)
+                left = _holder(fd)[0]
                 self._hold(fd)
         except OSError as error:
             log.warning("the background work is not taken over: %s", error)
@@ -107,6 +124,6 @@ class Background:
             self._tell(f"Process {left} has left: background work is done here now.")
 
 
-def _holder(fd: int) -> str:
-    """The process that has noted itself in the lock file."""
-    return os.pread(fd, 20, 0).decode("ascii", "replace").strip() or "?"
+def _holder(fd: int) -> list[str]:
+    """What a process has noted of itself in the lock file: at least its id."""
+    return os.pread(fd, 100, 0).decode("ascii", "replace").split() or ["?"]

@@ -44,7 +44,7 @@ class Chronicle:
 
     def find(self, key: str) -> Path | None:
         """The folder of a session; of one with a long key, the name that `sessions` gives it will do."""
-        names = (encoded(key), *([key] if _SHORTENED.fullmatch(key) else []))
+        names = (encoded(key), *([key] if is_shortened(key) else []))
         return next((path for name in names if (path := self._folder / name).is_dir()), None)
 
     def sessions(self, most: int) -> list[dict[str, Any]]:
@@ -56,7 +56,8 @@ class Chronicle:
         places: list[_Place] = []
         with suppress(OSError), os.scandir(self._folder) as entries:
             for each in entries:
-                if place := _place(Path(each.path)):
+                # Other folders are none of ours: nobody could ask for them.
+                if (_key(each.name) or is_shortened(each.name)) and (place := _place(Path(each.path))):
                     places.append(place)
         places.sort(key=lambda each: (-each.used, each.folder.name))
         return [self._told(each) for each in places[:most]]
@@ -90,7 +91,7 @@ class Chronicle:
             "agent_id": _agent(key or place.folder.name),
             "conversation": place.label,
             "messages": self._count(place.folder / f"{place.label}{SUFFIX}"),
-            "last_used": datetime.fromtimestamp(place.used / 1e9).astimezone().isoformat(timespec="seconds"),
+            "last_used": _when(place.used),
             **({} if key else {"shortened": True}),
         }
 
@@ -110,6 +111,11 @@ class Chronicle:
         return count
 
 
+def is_shortened(key: str) -> bool:
+    """Is it what `sessions` gives for a key that is too long?"""
+    return _SHORTENED.fullmatch(key) is not None
+
+
 def _place(folder: Path) -> _Place | None:
     if not (label := Archive(folder).current):
         return None
@@ -123,9 +129,17 @@ def _key(name: str) -> str:
     """The key that a folder's name stands for; empty: it cannot be told, or the folder is no session's."""
     try:
         key = unquote_to_bytes(name).decode("utf-8", "surrogatepass")
-    except UnicodeDecodeError:
+    except UnicodeError:
         return ""
     return key if encoded(key) == name else ""
+
+
+def _when(nanoseconds: int) -> str | None:
+    """A time since 1970 in words; None: no calendar has it, for files can be given any."""
+    try:
+        return datetime.fromtimestamp(nanoseconds / 1e9).astimezone().isoformat(timespec="seconds")
+    except (OverflowError, ValueError, OSError):
+        return None
 
 
 def _agent(key: str) -> str:

@@ -70,7 +70,7 @@ class Commands:
                 near = nearest(name, (*self.table, *self._more(session)), "/")
                 cure = near or "/help lists what there is. "
                 raise CommandError(f"There is no /{name}. {cure}Two slashes begin a message with a slash.")
-            if command.owner and (inbound.channel in PUBLIC or (inbound.via and inbound.channel not in OWNERS)):
+            if command.owner and not is_owner(inbound):
                 raise CommandError(f"/{name} is for the owner of this machine, in the terminal or through the gateway.")
             answer = command.run(Order(inbound, rest, run, session))
         except CommandError as error:
@@ -114,6 +114,11 @@ class Commands:
             for group, members in groupby(ordered, key=lambda each: each.group)
         )
         return "\n\n".join(blocks)
+
+
+def is_owner(inbound: Inbound) -> bool:
+    """Does the owner of this machine say it?"""
+    return inbound.channel not in PUBLIC and (not inbound.via or inbound.channel in OWNERS)
 
 
 def nearest(name: str, names: Iterable[str], before: str = "") -> str:

@@ -268,7 +268,11 @@ class Draft:
     def _last_request(self, start: int) -> tuple[str, str]:
         """What the user said last before `start`, cut where it is huge, and where all of it is; as an earlier
         compaction has kept it, if need be."""
-        users = [each for each in self._messages[:start] if each["role"] == "user" and not each.get("summary")]
+        users = [
+            each
+            for each in self._messages[:start]
+            if each["role"] == "user" and not (each.get("summary") or each.get("by"))
+        ]
         carried = next((each["request"] for each in self._messages if isinstance(each.get("request"), str)), "")
         text = users[-1]["content"] if users else carried
         return fit(self._store, text, SUMMARY)

@@ -127,5 +127,5 @@ class Deliver(Node):
 def postpone(destination: Destination, reason: str, now: float) -> None:
     """Something is wrong here, not with whom it is for: that is no try, but no reason for haste either."""
     if (envelope := destination.trying) is not None:
-        log.warning("letter %s waits: %s", envelope.id, reason)
         envelope.next, envelope.tried, envelope.error = now + BACKOFF[1], now, reason[:REASON]
+        log.warning("letter %s waits: %s", envelope.id, reason)

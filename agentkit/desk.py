@@ -5,18 +5,32 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from .approval import Approvals, Asker
 from .cancel import Cancel
 from .channel import TERMINAL, Channel
-from .command import Commands
+from .command import Commands, is_command, is_owner
 from .errors import Cancelled, CommandError
-from .events import Answer, Ask, Done, Error, Event, Heard, Inbound, Interrupted, Notice
+from .events import ENDINGS, Answer, Ask, Done, Error, Event, Heard, Inbound, Interrupted, Notice
 from .lanes import LaneFull, Lanes
 from .node import Run
 from .session import Session
 
 log = logging.getLogger("agentkit")
+
+_Place = tuple[str, str, str]  # channel, person, group
+
+
+class _Turn:
+    """One that is to be answered, or is being answered. key: of its session; through: the channel that brought it;
+    cancel: None: it waits in its lane; withdrawn: it was stopped there, and has ended for whoever waited for it."""
+
+    def __init__(self, inbound: Inbound, key: str, through: Channel | None, publish: Callable[[Event], None]) -> None:
+        self.inbound, self.key, self.through, self.publish = inbound, key, through, publish
+        self.place = inbound.source, inbound.peer, inbound.group
+        self.cancel: Cancel | None = None
+        self.withdrawn = False
 
 
 class Desk:
@@ -30,11 +44,28 @@ class Desk:
         session_of: Callable[[Inbound], Session],
         commands: Callable[[], Commands],
     ) -> None:
-        self.channels = channels  # replaced, never changed: it is looked at without a lock
         self._lanes, self._approvals = lanes, approvals
         self._session_of, self._commands = session_of, commands
-        self._lock = threading.Lock()  # serialises the one below
-        self._awaited: dict[tuple[str, str], list[str]] = {}  # by channel and person: the sessions they wait for
+        self._lock = threading.Lock()  # serialises changing what follows, and what turns hold
+        # These two are replaced, never changed: they are looked at without the lock.
+        self._channels = channels
+        self._leaving: tuple[Channel, ...] = ()  # those that were removed
+        self._turns: dict[_Place, list[_Turn]] = {}  # by who waits for them where, in order
+        self._asks: dict[str, _Turn] = {}  # by the id of a question that is open
+
+    @property
+    def channels(self) -> Mapping[str, Channel]:
+        """By name."""
+        return self._channels
+
+    @channels.setter
+    def channels(self, channels: Mapping[str, Channel]) -> None:
+        """What was asked through one that is not there any more is refused: nobody could answer it."""
+        with self._lock:
+            self._channels = channels
+            asks = list(self._asks.items())
+        for id, turn in asks:
+            self._refuse_if_gone(id, turn)
 
     def dispatch(self, inbound: Inbound) -> None:
         """Take a message; returns at once. Its events go to the channels, the last one ends its turn."""
@@ -50,49 +81,107 @@ class Desk:
         if self._commands().is_now(inbound.text) or self._commands().reroutes(inbound.text):
             publish(self._at_once(session, inbound, publish))
             return
-        who = (inbound.source, inbound.peer)
+        turn = _Turn(inbound, session.key, self.channels.get(inbound.source), publish)
+        with self._lock:
+            self._turns.setdefault(turn.place, []).append(turn)
 
         def work(cancel: Cancel) -> None:
-            run = Run(publish, lambda ask: self._ask(ask, session.key, inbound, publish, cancel), cancel)
+            present = self._present(session, inbound)
+            with self._lock:
+                turn.cancel = cancel
+            if turn.withdrawn:
+                self._keep(present, inbound, cancel)
+                return
+            run = Run(publish, lambda ask: self._ask(ask, turn, cancel), cancel)
             self._tell_others(inbound, session.key)
             try:
-                session.take(inbound, run)
+                present.take(inbound, run)
             except Cancelled:
                 publish(Interrupted(""))
             except BaseException as error:  # whatever it is, the sender must hear that this is the end
                 publish(_failed(error))
                 raise
             finally:
-                self._waits_no_more(who, session.key)
+                self._over(turn)
 
-        with self._lock:
-            self._awaited.setdefault(who, []).append(session.key)
         try:
             self._lanes.get(session.key).put(work)
         except (LaneFull, RuntimeError) as error:
-            self._waits_no_more(who, session.key)
-            publish(Error("overloaded", str(error)) if isinstance(error, LaneFull) else _failed(error))
+            self._over(turn)
+            if not turn.withdrawn:
+                publish(Error("overloaded", str(error)) if isinstance(error, LaneFull) else _failed(error))
 
     def interrupt(self, inbound: Inbound) -> bool:
-        """Stop the turn that runs in this sender's session, as /stop does; was there one?"""
-        # Who answers may have changed since: what runs is where their messages went.
+        """Stop the turn that runs for this sender, or else the first one that waits, as /stop does; was there one?
+
+        Where there is none it stops what runs in their session and nobody has asked for. Turns of others there are
+        stopped only by the owner of the machine, and in words: a key that comes too late means what has just ended.
+        """
+        if self._interrupt_own(inbound):
+            return True
+        if inbound.group:
+            return False
+        key = self._session_of(inbound).key
         with self._lock:
-            keys = list(self._awaited.get((inbound.source, inbound.peer), ()))
-        return any(self._lanes.get(key).interrupt() for key in (self._session_of(inbound).key, *keys))
+            others = any(each.key == key for turns in self._turns.values() for each in turns)
+        if others and not (inbound.text and is_owner(inbound)):
+            return False
+        return self._lanes.get(key).interrupt()
 
     def publish(self, event: Event, but: str = "") -> None:
         """Show an event to all channels, but for one."""
-        for channel in self.channels.values():
+        for channel in (*self.channels.values(), *self._leaving):
             if channel.name == but:
                 continue
             try:
                 channel.show(event)
             except Exception:  # somebody else's code: the other channels still hear of it
                 log.exception("the channel %s could not show an event", channel.name)
+        if self._leaving and isinstance(event, ENDINGS):
+            with self._lock:
+                self._leaving = tuple(each for each in self._leaving if getattr(each, "awaited", False))
+
+    def leaves(self, channel: Channel) -> None:
+        """A channel was stopped: one that still has turns (`awaited`) hears of their ends."""
+        if getattr(channel, "awaited", False):
+            with self._lock:
+                self._leaving = (*self._leaving, channel)
+
+    def _interrupt_own(self, inbound: Inbound) -> bool:
+        # Who answers may have changed since: what runs is where their messages went.
+        place = inbound.source, inbound.peer, inbound.group
+        with self._lock:
+            turns = list(self._turns.get(place, ()))
+            running = [each.cancel for each in turns if each.cancel]
+            waiting = turns[0] if turns and not running else None
+            if waiting:  # it may have to wait long for somebody else's, and nobody is to wait for it
+                waiting.withdrawn = True
+                self._forget(waiting)
+        for cancel in running:
+            cancel.set()
+        if waiting:
+            waiting.publish(Interrupted(""))
+        return bool(turns)
+
+    def _keep(self, session: Session, inbound: Inbound, cancel: Cancel) -> None:
+        """What was said in a turn that was withdrawn is in the conversation; it has no other effect."""
+        if is_command(inbound.text):
+            return
+        cancel.set()
+        session.take(inbound, Run(lambda event: None, _nobody, cancel))
+
+    def _present(self, session: Session, inbound: Inbound) -> Session:
+        """The same session, as it is in memory now: it may have left since, and from here on it cannot."""
+        with suppress(CommandError):
+            now = self._session_of(inbound)
+            return now if now.key == session.key else session
+        return session
 
     def _tell_others(self, inbound: Inbound, key: str) -> None:
-        heard = Heard(inbound.channel, inbound.sender or inbound.peer, inbound.text)
-        self.publish(heard.stamped(key, inbound.turn), but=inbound.source)
+        source = inbound.source
+        channel = source if inbound.channel == source else f"{inbound.channel} via {source}"
+        heard = Heard(channel, inbound.sender or inbound.peer, inbound.text)
+        self.publish(heard.stamped(key, inbound.turn), but=source)
 
     def _at_once(self, session: Session, inbound: Inbound, publish: Callable[[Event], None]) -> Event:
         """Run a command that does not wait for its turn; returns the event that ends it."""
@@ -109,30 +198,57 @@ class Desk:
             log.exception("a command failed")
             return _failed(error)
 
-    def _ask(self, ask: Ask, key: str, inbound: Inbound, publish: Callable[[Event], None], cancel: Cancel) -> Answer:
+    def _ask(self, ask: Ask, turn: _Turn, cancel: Cancel) -> Answer:
         """Have the sender, and nobody else, decide."""
-        channel = self.channels.get(inbound.source)
-        if channel is None or not channel.can_ask:
-            first = (
-                "--yes allows it for one run"
-                if inbound.source == TERMINAL
-                else "DISCORD_ALLOWED_USERS names whom to ask"
-            )
-            cure = f"{first}, TOOL_APPROVAL says what asks at all"
-            publish(Notice(f"{ask.tool} was refused: nobody is there to be asked ({cure}).", "warn"))
+        source, channel = turn.inbound.source, turn.through
+        if channel is None or not channel.can_ask or self._is_gone(turn):
+            why = f"{source} was closed meanwhile" if self._is_gone(turn) else _cure(source)
+            turn.publish(Notice(f"{ask.tool} was refused: nobody is there to be asked ({why}).", "warn"))
             return _nobody(ask)
-        who = Asker(key, inbound.source, inbound.peer)
-        return self._approvals.ask(ask, who, publish, cancel, channel.ask_limit)
 
-    def _waits_no_more(self, who: tuple[str, str], key: str) -> None:
+        def show(ask: Ask) -> None:
+            with self._lock:
+                self._asks[ask.id] = turn
+            turn.publish(ask)
+            self._refuse_if_gone(ask.id, turn)
+
+        try:
+            who = Asker(turn.key, source, turn.inbound.peer)
+            return self._approvals.ask(ask, who, show, cancel, channel.ask_limit)
+        finally:
+            with self._lock:
+                self._asks.pop(ask.id, None)
+
+    def _is_gone(self, turn: _Turn) -> bool:
+        """Was the channel closed that brought it? One that was opened since knows nothing of it."""
+        return turn.through is not None and self.channels.get(turn.inbound.source) is not turn.through
+
+    def _refuse_if_gone(self, ask: str, turn: _Turn) -> None:
+        if self._is_gone(turn):
+            source, peer = turn.inbound.source, turn.inbound.peer
+            self._approvals.answer(source, peer, ask, Answer("deny", f"{source} was closed meanwhile"))
+
+    def _over(self, turn: _Turn) -> None:
         with self._lock:
-            self._awaited[who].remove(key)
-            if not self._awaited[who]:
-                del self._awaited[who]
+            if not turn.withdrawn:
+                self._forget(turn)
+
+    def _forget(self, turn: _Turn) -> None:
+        """Called with the lock held."""
+        assert self._lock.locked()
+        self._turns[turn.place].remove(turn)
+        if not self._turns[turn.place]:
+            del self._turns[turn.place]
 
 
 def _nobody(ask: Ask) -> Answer:
     return Answer("deny", "nobody is there to be asked")
+
+
+def _cure(source: str) -> str:
+    """How what is asked in a channel where nobody can be asked may run all the same."""
+    whom = "--yes allows it for one run" if source == TERMINAL else "DISCORD_ALLOWED_USERS names whom to ask"
+    return f"{whom}, TOOL_APPROVAL says what asks at all"
 
 
 def _failed(error: BaseException) -> Error:

@@ -15,7 +15,7 @@ from itertools import count
 from .envelope import Envelope
 
 SIDE_BY_SIDE = 8  # destinations that are tried at once
-SLOW = 1.0  # seconds after which a try that has not ended gives up its place among those, so that it starves nobody
+SLOW = 0.25  # seconds after which a try that has not ended gives up its place among those, so that it starves nobody
 MOST = 128  # tries at once, those that hang included: each costs a thread
 MOST_OF_ONE = 64  # of one channel, so that one that hangs altogether leaves room for the others
 LONGEST_SLEEP = 60.0  # seconds, after which the wall clock is looked at again
@@ -30,7 +30,7 @@ class Destination:
         self.trying: Envelope | None = None  # belongs to the worker that tries it
         self.done = False  # with that one
         self.held = False  # nobody is there; it waits for `wake`
-        self.woken = False  # since the try began
+        self.woken = self.hurried = False  # since the try began
         self.ticket = 0  # of its only valid place in the timetable or the queue
 
     @property
@@ -55,6 +55,10 @@ class Destinations:
     def __iter__(self) -> Iterator[Destination]:
         for channel in self._all.values():
             yield from channel.values()
+
+    def has(self, channel: str, to: str) -> bool:
+        """Are there letters for somebody?"""
+        return to in self._all.get(channel, ())
 
     def add(self, envelope: Envelope, *, at_once: bool = False) -> None:
         """A letter more. at_once: even if nobody seems to be there."""
@@ -87,7 +91,8 @@ class Destinations:
                 self._queues[channel] = queue  # at the end: the others first
             if destination.ticket == ticket:
                 break
-        destination.ticket, destination.woken, destination.done = 0, False, False
+        destination.ticket, destination.done = 0, False
+        destination.woken = destination.hurried = False
         destination.trying = heappop(destination.letters)[2]
         self._trying[destination] = ticks
         self._busy[channel] += 1
@@ -98,11 +103,13 @@ class Destinations:
         envelope, destination.trying = destination.trying, None
         del self._trying[destination]
         self._busy[destination.channel] -= 1
-        destination.held = destination.held and not destination.woken
+        destination.held = destination.held and not (destination.woken or destination.hurried)
         if destination.done or envelope is None:
             self.pending -= 1
         else:
             envelope.look_at(now)
+            if destination.hurried:
+                envelope.next = 0.0
             self._push(destination, envelope)
         if destination.letters:
             self._place(destination)
@@ -123,7 +130,9 @@ class Destinations:
 
     def hurry(self, destination: Destination) -> None:
         """Have its first letter tried now, whatever it waits for."""
-        if destination not in self._trying:
+        if destination in self._trying:
+            destination.hurried = True
+        else:
             destination.held, destination.letters[0][2].next = False, 0.0
             self._place(destination)
 

@@ -38,7 +38,9 @@ class Damaged(ValueError):
 
 class Letter(NamedTuple):
     """What a channel delivers: a part of a text. The id is the same at each try, so that it can be told from a new
-    one; at: when the text was put, next: when it is tried next, both in seconds since 1970."""
+    one; at: when the text was put, next: when it is tried next, both in seconds since 1970; known_as: the nonce of
+    what has become this letter, empty: it has been one from the start; reply: the id, in the channel, of the message
+    that it answers, empty: none."""
 
     id: str
     channel: str
@@ -50,17 +52,20 @@ class Letter(NamedTuple):
     attempts: int
     next: float
     error: str
+    known_as: str = ""
+    reply: str = ""
 
     @property
     def nonce(self) -> str:
-        """At most 25 characters, the same at each try."""
-        return self.id
+        """At most 25 characters, the same at each try, those before it was a letter included."""
+        return self.known_as or self.id
 
 
 @dataclass(eq=False)
 class Envelope:
     """What is known of a text without opening it. part: the one that is due; attempts: at that one, the last of them
-    at `tried`, when it ended in `error`; next: not before. Times in seconds since 1970, 0: never, or at once."""
+    at `tried`, when it ended in `error`; next: not before. Times in seconds since 1970, 0: never, or at once. nonce,
+    reply: as in a letter's `known_as` and `reply`."""
 
     id: str
     channel: str
@@ -72,6 +77,8 @@ class Envelope:
     next: float = 0.0
     tried: float = 0.0
     error: str = ""
+    nonce: str = ""
+    reply: str = ""
 
     @property
     def ids(self) -> list[str]:
@@ -87,9 +94,19 @@ class Envelope:
         if self.part > len(texts):
             raise Damaged(f"it has no part {self.part}")
         self.parts, text = len(texts), texts[self.part - 1]
-        id = f"{self.id}.{self.part}"
         return Letter(
-            id, self.channel, self.to, text, self.part, self.parts, self.at, self.attempts, self.next, self.error
+            f"{self.id}.{self.part}",
+            self.channel,
+            self.to,
+            text,
+            self.part,
+            self.parts,
+            self.at,
+            self.attempts,
+            self.next,
+            self.error,
+            self.nonce if self.parts == 1 else "",  # of several only one would arrive
+            self.reply,
         )
 
 
@@ -125,12 +142,14 @@ def parse(id: str, data: bytes) -> tuple[Envelope, list[str]]:
         _seconds(record, "next"),
         _seconds(record, "tried"),
         _word(record, "error"),
+        _word(record, "nonce", ""),
+        _word(record, "reply", ""),
     )
     return envelope, texts
 
 
-def _word(record: Mapping[str, Any], key: str) -> str:
-    value = record.get(key)
+def _word(record: Mapping[str, Any], key: str, default: str | None = None) -> str:
+    value = record.get(key, default)
     if not isinstance(value, str):
         raise Damaged(f"its {key} is no text")
     return value

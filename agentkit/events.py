@@ -44,6 +44,11 @@ class Inbound:
         """The channel that brought it, where whoever said it is asked, and answered."""
         return self.via or self.channel
 
+    @property
+    def to(self) -> str:
+        """Where a letter reaches whoever said it."""
+        return f"channel:{self.group}" if self.group else self.peer
+
 
 class Answer(NamedTuple):
     """What a person decided about an Ask; the model reads the reason of a refusal."""

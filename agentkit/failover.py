@@ -73,7 +73,7 @@ class Failover(Flow):
             else:
                 self._used = pair.model
                 self.profiles.answered(*pair, began)
-                self.ledger.add(pair.model, reply.usage)
+                self.ledger.add(pair.model, reply.usage, self.background)
                 return reply
             finally:
                 self.profiles.release(*pair)

@@ -78,6 +78,7 @@ def open_discord(app: Running) -> Discord:
         app.tell,
         lambda: outbox.wake(DISCORD),
         app.workspace / ".state" / "discord.seen",
+        waits=lambda to: outbox.waits(DISCORD, to),
     )
     app.add(discord)
     return discord
@@ -92,9 +93,17 @@ def told(gateway: Gateway) -> str:
 def commands(app: Running) -> list[Command]:
     """/gateway and /discord."""
 
-    def gate(name: str, opening: Callable[[Running], Any], state: Callable[[Any], str]) -> Callable[[Order], str]:
+    def gate(
+        name: str,
+        opening: Callable[[Running], Any],
+        state: Callable[[Any], str],
+        has_ended: Callable[[Any], bool] = lambda channel: False,
+    ) -> Callable[[Order], str]:
         def run(order: Order) -> str:
             channel = app.channels.get(name if name != "gateway" else GATEWAY)
+            if channel is not None and order.rest in ("", "start") and has_ended(channel):
+                app.remove(channel.name)
+                channel = None
             if order.rest not in ("", "start", "stop", "status"):
                 raise CommandError(f"It is /{name}, /{name} status or /{name} stop.")
             if order.rest == "stop":
@@ -116,5 +125,9 @@ def commands(app: Running) -> list[Command]:
     own = partial(Command, usage="[status | stop]", now=True, owner=True)
     return [
         own("gateway", help="let programs in over a WebSocket", run=gate("gateway", open_gateway, told)),
-        own("discord", help="let people in on Discord", run=gate("discord", open_discord, lambda it: str(it.status()))),
+        own(
+            "discord",
+            help="let people in on Discord",
+            run=gate("discord", open_discord, lambda it: str(it.status()), lambda it: bool(it.ended)),
+        ),
     ]

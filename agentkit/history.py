@@ -18,7 +18,7 @@ from .files import open_in, real_path
 from .names import slug
 from .node import Node
 from .session import Session, locked
-from .store import Message, typed
+from .store import Message, is_occasion, typed
 from .toolbox import Scope
 from .workspace import BOOTSTRAP
 
@@ -68,7 +68,7 @@ def _save(order: Order) -> str:
         raise CommandError(f"There is a conversation {label} already: take another label.") from None
     except OSError as error:
         raise CommandError(f"It cannot be called {label}: {error.strerror}.") from None
-    session.archive.note(label, order.inbound.source, order.inbound.peer)
+    session.note(label, order.inbound)
     return f"This conversation is called {label} now."
 
 
@@ -80,7 +80,7 @@ def _load(order: Order) -> str:
     if label == session.conversation.label:
         return f"{label} is open already."
     session.open(label)
-    session.archive.note(label, order.inbound.source, order.inbound.peer)
+    session.note(label, order.inbound)
     return f"This is {label}: {_count(session.view.messages)}."
 
 
@@ -136,7 +136,7 @@ def _export(scope: Scope, order: Order) -> str:
 def _history(order: Order) -> str:
     number = _number(order, SHOWN)
     messages = _said(order.session)
-    shown = [f"{_when(each)} {each['role']}: {_shortly(each)}" for each in messages[-number:]]
+    shown = [f"{_when(each)} {_who(each)}: {_shortly(each)}" for each in messages[-number:]]
     more = len(messages) - len(shown)
     return "\n".join(([f"({more} before these: /history {len(messages)})"] if more else []) + shown)
 
@@ -198,15 +198,19 @@ def _named(order: Order) -> tuple[Session, str]:
 
 
 def _is_asked(message: Message) -> bool:
-    return message["role"] == "user" and not message.get("summary")
+    return message["role"] == "user" and not (message.get("summary") or is_occasion(message))
 
 
 def _said(session: Session) -> list[Message]:
     """What people and the assistant have said in words."""
-    said = [each for each in session.conversation.load().whole if each["role"] != "tool" and each.get("content")]
+    said = [each for each in session.conversation.load().whole if _is_words(each)]
     if not said:
         raise CommandError("There is nothing in this conversation yet.")
     return said
+
+
+def _is_words(message: Message) -> bool:
+    return message["role"] != "tool" and bool(message.get("content")) and not is_occasion(message)
 
 
 def _first_words(messages: Sequence[Message]) -> list[str]:
@@ -232,6 +236,10 @@ def _when(message: Message) -> str:
         return "(no time)"
 
 
+def _who(message: Message) -> str:
+    return f"{message['role']} ({message['by']})" if message.get("by") else str(message["role"])
+
+
 def _shortly(message: Message) -> str:
     lines = typed(message).strip().split("\n")
     if message.get("interrupted"):
@@ -244,7 +252,8 @@ def _markdown(label: str, messages: Sequence[Message]) -> str:
     """A conversation for people: who said what, and when."""
     parts = [f"# {label}"]
     for each in messages:
-        who = "You" if each["role"] == "user" else f"Assistant{' (' + each['model'] + ')' if each.get('model') else ''}"
+        by = each.get("by") or each.get("model")
+        who = "You" if each["role"] == "user" else f"Assistant{f' ({by})' if by else ''}"
         broken = "\n\n*(interrupted)*" if each.get("interrupted") else ""
         parts.append(f"## {who}, {_when(each)}\n\n{typed(each).strip()}{broken}")
     return "\n\n".join(parts) + "\n"

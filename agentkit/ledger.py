@@ -32,15 +32,21 @@ class Ledger:
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
-        self._lock = threading.Lock()  # serialises the two below
+        self._lock = threading.Lock()  # serialises what follows
         self._today: date | None = None
         self._fd = -1  # the file of today, once something was spent
+        self._unasked: Counter[date] = Counter()  # tokens of today, once somebody has asked for them
 
-    def add(self, model: str, usage: Mapping[str, int] | None) -> None:
-        """One request was answered; usage: what the server has counted."""
+    def add(self, model: str, usage: Mapping[str, int] | None, background: bool = False) -> None:
+        """One request was answered; usage: what the server has counted; background: nobody had asked for it."""
+        counted = {name: (usage or {}).get(name, 0) for name in COUNTED[1:]}
+        if background:
+            self.unasked()  # what the file had before
+            with self._lock:
+                self._unasked[date.today()] += counted["total_tokens"]
         if self._folder is None:
             return
-        line = jsonl.line({"model": model, "requests": 1, **{name: (usage or {}).get(name, 0) for name in COUNTED[1:]}})
+        line = jsonl.line({"model": model, "requests": 1, **counted, **({"background": True} if background else {})})
         try:
             with self._lock:
                 if self._open(self._folder):
@@ -67,6 +73,25 @@ class Ledger:
                     for model, counted in of_day.items():
                         spent.setdefault(model, Counter()).update(counted)
         return found
+
+    def unasked(self) -> int:
+        """The tokens that were spent today for what nobody had asked for."""
+        today = date.today()
+        with self._lock:
+            if today not in self._unasked:
+                self._unasked = Counter({today: self._unasked_before(today)})
+            return self._unasked[today]
+
+    def _unasked_before(self, today: date) -> int:
+        """As the file has it, which an earlier process may have written."""
+        if self._folder is None:
+            return 0
+        try:
+            records = jsonl.parse(atomic.small(self._folder / f"{today}.jsonl", LARGEST)).records
+        except OSError:
+            return 0
+        tokens = [each.get("total_tokens") for each in records if each.get("background") is True]
+        return sum(each for each in tokens if type(each) is int and 0 <= each < MOST)
 
     def close(self) -> None:
         with self._lock:

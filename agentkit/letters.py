@@ -21,6 +21,8 @@ from .envelope import Damaged, Envelope, Letter, data, parse
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
+CENTURY = 100 * 365 * 86_400.0  # seconds
+
 _NAME = re.compile(r"[0-9a-f]{14}-[0-9a-f]{4}\.json")
 _NO_FILE = (errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENXIO)  # a folder, a FIFO, a socket in its place
 
@@ -34,11 +36,14 @@ class Letters:
         self._lock = threading.Lock()  # serialises the giving of ids
         self._last = 0
 
-    def write(self, channel: str, to: str, texts: Sequence[str], at: float) -> Envelope:
+    def write(
+        self, channel: str, to: str, texts: Sequence[str], at: float, nonce: str = "", reply: str = ""
+    ) -> Envelope:
         """Keep a new letter: it is there when this returns. Raises OSError, and then there is nothing of it."""
         with self._lock:
             self._last = stamp = max(int(at * 1e6), self._last + 1)
-        envelope = Envelope(f"{stamp:014x}-{os.urandom(2).hex()}", channel, to, len(texts), at)
+        id = f"{stamp:014x}-{os.urandom(2).hex()}"
+        envelope = Envelope(id, channel, to, len(texts), at, nonce=nonce, reply=reply)
         try:
             folder = os.open(self.folder, FOLDER)
         except FileNotFoundError:
@@ -55,7 +60,6 @@ class Letters:
         found, said = [], []
         for name in _names(self.folder):
             path = f"{self.folder}/{name}"
-            self._last = max(self._last, int(name.partition("-")[0], 16))
             try:
                 envelope, _ = _parsed(path)
             except Damaged as error:
@@ -66,6 +70,9 @@ class Letters:
             else:
                 envelope.look_at(now)
                 found.append(envelope)
+                stamp = int(name.partition("-")[0], 16)
+                if stamp < (now + CENTURY) * 1e6:  # else it was not given here, and those behind it would be too long
+                    self._last = max(self._last, stamp)
         return found, said
 
     def sweep(self) -> None:

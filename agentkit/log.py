@@ -45,8 +45,11 @@ class _File(logging.FileHandler):
     where it cannot write, the line is dropped. (logging.handlers would do for this, but is slow to load.)"""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if self.stream is not None and self.stream.tell() > LARGEST:
-            self.close()
+        try:
+            if self.stream is not None and self.stream.tell() > LARGEST:
+                self.close()
+        except (OSError, ValueError):  # it tries to write first what it could not write before
+            self.stream = None
         super().emit(record)
 
     def _open(self) -> TextIOWrapper:

@@ -11,20 +11,20 @@ from .errors import CommandError
 from .printable import span
 
 if TYPE_CHECKING:
-    from .background import Background
+    from .beside import Beside
     from .outbox import Outbox, Waiting
 
 SHOWN = 20  # destinations, and failed letters
 BEGINNING = 60  # characters of a letter
 
 
-def commands(background: Callable[[], Background]) -> list[Command]:
-    """/delivery. background: what runs the outbox, here or in another process."""
+def commands(beside: Callable[[], Beside]) -> list[Command]:
+    """/delivery."""
 
     def delivery(order: Order) -> str:
-        outbox = background().outbox
+        outbox = beside().outbox
         verb, _, which = order.rest.partition(" ")
-        if verb in ("retry", "stop", "start") and (who := background().elsewhere()):
+        if verb in ("retry", "stop", "start") and (who := beside().background.elsewhere()):
             raise CommandError(f"Process {who} delivers the letters: say it there, or end that one first.")
         try:
             if verb == "retry" and which.strip():
@@ -35,7 +35,7 @@ def commands(background: Callable[[], Background]) -> list[Command]:
                 (outbox.pause if order.rest == "stop" else outbox.resume)()
             elif order.rest:
                 raise CommandError("It is /delivery, /delivery failed, retry ID, retry all, stop or start.")
-            return _state(background())
+            return _state(beside())
         except OSError as error:
             raise CommandError(f"The letters cannot be read: {error.strerror}. Look at .state/outbox.") from None
 
@@ -46,8 +46,8 @@ def commands(background: Callable[[], Background]) -> list[Command]:
     ]
 
 
-def _state(background: Background) -> str:
-    stats = background.outbox.stats()
+def _state(beside: Beside) -> str:
+    stats, background = beside.outbox.stats(), beside.background
     if who := background.elsewhere():
         how = f"done by process {who}"
     else:

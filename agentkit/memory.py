@@ -75,13 +75,13 @@ def keep(folder: Path, name: str, text: str, tldr: str = "") -> Path:
 
 @tool(asks=True)
 def remember(
-    name: Annotated[str, "a short name, for a file"],
+    name: str,
     text: str,
-    tldr: Annotated[str, "what it holds, in a line"] = "",
+    tldr: Annotated[str, "what it holds, a line"] = "",
     *,
     scope: Scope,
 ) -> str:
-    """Keep something for later conversations as a memory file; an existing one of that name is replaced."""
+    """Keep something for later conversations in a file of that name."""
     if scope.memory is None:
         raise ToolError("this agent has no folder for memories")
     try:

@@ -9,26 +9,30 @@ from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary, ref
 
 from . import __version__, names
 from .agentfiles import Agent
 from .agents import Agents
+from .aside import Aside
 from .awaited import Awaited, Client, Hearer
-from .cancel import Cancel
+from .beside import Beside
 from .channel import Channel
-from .chronicle import Chronicle
+from .chronicle import Chronicle, is_shortened
+from .contacts import Contact
 from .errors import CommandError
 from .events import Answer, Decision, Inbound
+from .housekeeping import Housekeeping
 from .lanes import Lanes
-from .rpc import TOO_BUSY, UNKNOWN, Dispatcher, RpcError, describe, wrong_param
+from .repeats import Key
+from .rpc import UNKNOWN, Dispatcher, RpcError, describe, wrong_param
+from .session import Session
 from .settings import Settings
 from .staff import Staff, no_agent
 
 NAME = "websocket"  # the channel's
 PEER = "websocket-user"  # who speaks, where a client does not say
 LONGEST = 256  # characters of a name
-READERS = 4  # requests at once that read many files
-MOST_READS = 1000  # of them that wait
 MOST = 1000  # sessions or messages in one answer
 SHOWN = 50  # lanes in `status`
 
@@ -52,6 +56,15 @@ class Running(Protocol):
 
     @property
     def channels(self) -> Mapping[str, Channel]: ...
+
+    @property
+    def beside(self) -> Beside: ...
+
+    def contacted(self, contact: Contact) -> Session: ...
+
+    def add(self, channel: Channel) -> None: ...
+
+    def remove(self, name: str) -> None: ...
 
     def register(self, agent: Agent) -> bool:
         """Have an agent without files until the program ends; False where its id is taken."""
@@ -77,28 +90,32 @@ class Methods:
     def __init__(self, app: Running, clients: Callable[[], int]) -> None:
         self._app, self._clients = app, clients
         self._started = time.monotonic()
-        self._reads = Lanes(READERS)
         self._chronicle = Chronicle(app.workspace / "sessions")
-        self.awaited = Awaited(lambda: app.lanes.stopping)
-        self._shared: Table = {
-            "interrupt": self._interrupt,
-            **Staff(app.agents.workspace, app.agents.routes, app.register).table(),
-            "sessions.list": self._sessions,
-            "sessions.history": self._history,
-            "status": self._status,
-        }
+        self._aside = Aside()
+        self._staff = Staff(app.agents.workspace, app.agents.routes, app.register, self._aside)
+        self._housekeeping = Housekeeping(lambda: app.beside, lambda: app.lanes, app.contacted)
+        self.awaited = _awaited(app)
 
     def of(self, client: Client, more: Table) -> Table:
         """All of them, as one connection has them; more: those that are not of here."""
-        own: Table = {"send": partial(self._send, client), "approve": partial(self._approve, client)}
-        table = {**more, **own, **self._shared}
+        table: Table = {
+            **more,
+            "send": partial(self._send, client),
+            "approve": partial(self._approve, client),
+            "interrupt": partial(self._interrupt, client),
+            **self._staff.table(client),
+            **self._housekeeping.table(),
+            "sessions.list": partial(self._sessions, client),
+            "sessions.history": partial(self._history, client),
+            "status": self._status,
+        }
         table["rpc.discover"] = partial(describe, table)
         return table
 
     def stop(self, timeout: float) -> None:
-        """Answer all that wait; timeout: seconds for those that read files."""
+        """Answer all that wait; timeout: seconds for what is done in files."""
         self.awaited.stop()
-        self._reads.stop(timeout)
+        self._aside.stop(timeout)
 
     # -- turns
 
@@ -121,47 +138,58 @@ class Methods:
                 raise wrong_param(name, "too long", f"at most {LONGEST} characters")
         if not text.strip():
             raise wrong_param("text", "empty", "what to say")
-        agent = names.agent_id(agent_id or "")
-        if agent_id and agent not in (known := self._app.agents.workspace.agents()):
-            raise no_agent(agent_id, known)
         inbound = Inbound(
             text,
             channel or NAME,
             peer_id or PEER,
             account=account_id or "",
             guild=guild_id or "",
-            agent=agent,
+            agent=names.agent_id(agent_id or ""),
             via=NAME,
         )
+        hearer = Hearer(client, client.request, bool(stream))
+        begin = partial(self._begin, inbound, agent_id or "", idempotency_key or "", hearer)
+        answer: Future[dict[str, Any]] = self._aside.after(client, begin, len(text))
+        return answer
+
+    def _begin(self, inbound: Inbound, wanted: str, word: str, hearer: Hearer) -> Future[dict[str, Any]]:
+        """Have a message answered. wanted: the agent, as it was written; word: the idempotency key."""
+        if wanted and inbound.agent not in (known := self._app.agents.workspace.agents()):
+            raise no_agent(wanted, known)
         try:
-            _, answering = self._app.agents.key(inbound)
+            session, answering = self._app.agents.key(inbound)
         except CommandError as error:
             raise RpcError(UNKNOWN, str(error)) from None
-        if client.speaks_for(inbound.peer):
+        if hearer.client.speaks_for(inbound.peer):
             self._app.wake(NAME, inbound.peer)
-        hearer = Hearer(client, client.request, bool(stream))
-        return self.awaited.begin(inbound, answering, idempotency_key or "", hearer)
+        return self.awaited.begin(inbound, answering, Key(session, word) if word else None, hearer)
 
     def _approve(self, client: Client, id: str, decision: Decision, reason: str | None = None) -> dict[str, bool]:
         """Answer a question (an `ask` event) that this connection was asked."""
         self.awaited.approve(client, id, Answer(decision, reason or ""))
         return {"accepted": True}
 
-    def _interrupt(self, session_key: str) -> dict[str, bool]:
+    def _interrupt(self, client: Client, session_key: str) -> Any:
         """Stop the turn that runs in a session; what is queued behind it goes on."""
-        interrupted = self._app.lanes.get(session_key).interrupt()
-        if not interrupted and self._chronicle.find(session_key) is None:
-            raise _no_session()
-        return {"interrupted": interrupted}
+
+        def interrupt() -> dict[str, bool]:
+            key, lanes = session_key, self._app.lanes
+            if is_shortened(key):
+                key = next((each.key for each in lanes.view() if names.encoded(each.key) == key), key)
+            interrupted = lanes.get(key).interrupt()
+            if not interrupted and self._chronicle.find(session_key) is None:
+                raise _no_session()
+            return {"interrupted": interrupted}
+
+        return self._aside.behind(client, interrupt)
 
     # -- sessions
 
-    def _sessions(self, limit: int | None = None) -> Future[Any]:
+    def _sessions(self, client: Client, limit: int | None = None) -> Future[Any]:
         """The sessions in which something was said, the one used last first."""
-        most = _limit(limit)
-        return self._aside(lambda: self._chronicle.sessions(most))
+        return self._aside.look(client, partial(self._chronicle.sessions, _limit(limit)))
 
-    def _history(self, session_key: str, limit: int | None = None) -> Future[Any]:
+    def _history(self, client: Client, session_key: str, limit: int | None = None) -> Future[Any]:
         """What was said in the current conversation of a session, its last messages."""
         most = _limit(limit)
 
@@ -170,25 +198,7 @@ class Methods:
                 raise _no_session()
             return self._chronicle.history(folder, most)
 
-        return self._aside(read)
-
-    def _aside(self, read: Callable[[], Any]) -> Future[Any]:
-        """Read files in another thread: the requests behind this one do not wait for it."""
-        future: Future[Any] = Future()
-
-        def work(cancel: Cancel) -> None:
-            try:
-                future.set_result(read())
-            except BaseException as error:  # whoever waits must hear of it
-                future.set_exception(error)
-
-        if len(self._reads.queues) >= MOST_READS:
-            raise RpcError(TOO_BUSY, f"{MOST_READS} requests wait to be read already. Try again later.")
-        try:
-            self._reads.get(f"{id(future)}").put(work)
-        except RuntimeError:
-            raise RpcError(TOO_BUSY, "The system has no thread for it. Try again later.") from None
-        return future
+        return self._aside.look(client, read)
 
     # -- all
 
@@ -207,7 +217,24 @@ class Methods:
             "clients": self._clients(),
             "busy": len(busy),
             "lanes": [each._asdict() for each in busy[:SHOWN]],
+            **self._housekeeping.standing(),
         }
+
+
+# They outlive a gateway: one that is closed and opened again still knows which messages it has had.
+_of_apps: WeakKeyDictionary[Running, Awaited] = WeakKeyDictionary()
+
+
+def _awaited(app: Running) -> Awaited:
+    """What the clients of an App wait for."""
+    if (known := _of_apps.get(app)) is None:
+        lanes = ref(app.lanes)  # the App must not be kept by what is kept for it
+
+        def stopping() -> bool:
+            return (here := lanes()) is None or here.stopping
+
+        known = _of_apps[app] = Awaited(stopping)
+    return known
 
 
 def _no_session() -> RpcError:

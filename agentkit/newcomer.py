@@ -39,7 +39,8 @@ def settle(agent: Agent, data: bytes) -> None:
     agents = agent.folder.parent
     if os.path.lexists(agent.folder):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(agent.folder))
-    staged = agents.with_name(f".{os.urandom(8).hex()}.tmp")
+    # In there, hidden from whoever looks for agents: beside it may be another file system, if it is a link.
+    staged = agents.resolve() / f".{os.urandom(8).hex()}.tmp"
     try:
         staged.mkdir()
         atomic.replace(staged / "AGENT.md", data)

@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,7 +58,7 @@ class Outbox:
     folder: where they are; send: hands one to its channel, returns when it has it, and raises DeliveryError, or
     anything else, where it has not; limit: the characters that a channel's letter may have; tell: gets notices, must
     not block. `send` is called from several threads, but never for two letters of a destination at once, and may take
-    its time: after a second it no longer counts among the eight tries that run side by side. What hangs for ever costs
+    its time: after a moment it no longer counts among the eight tries that run side by side. What hangs for ever costs
     a thread, of which there are at most 128, and 64 for a channel; it should have a time limit of its own.
     """
 
@@ -110,9 +111,11 @@ class Outbox:
             thread.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in threads)
 
-    def put(self, channel: str, to: str, text: str) -> list[str]:
+    def put(self, channel: str, to: str, text: str, nonce: str = "", reply: str = "") -> list[str]:
         """Accept a text for somebody: when this returns, it survives whatever happens.
 
+        nonce: by which the channel knows it from tries before this, at most 25 characters; it counts for a text of
+        one part. reply: the id of the message that it answers, as the channel has it.
         Returns the ids of its parts, in order, each a letter of its own to the channel; none for a blank text. Raises
         OSError where it cannot be kept, such as on a full disk: nothing of it is then delivered.
         """
@@ -122,12 +125,17 @@ class Outbox:
         with self._moving:
             if not self._looked:
                 self._load()  # it comes behind what waits there
-            envelope = self._letters.write(channel, to, texts, self._clock())
+            envelope = self._letters.write(channel, to, texts, self._clock(), nonce if len(texts) == 1 else "", reply)
             ids = envelope.ids
             with self._changed:
                 self._destinations.add(envelope)
                 self._changed.notify()
         return ids
+
+    def waits(self, channel: str, to: str) -> bool:
+        """Is there a letter for somebody that has not arrived? Known from `start` on, and of what was put since."""
+        with self._changed:
+            return self._destinations.has(channel, to)
 
     def pause(self) -> None:
         """Begin no try until `resume`; letters are still accepted."""
@@ -247,8 +255,9 @@ class Outbox:
             try:
                 delivered = Deliver(self._send, destination).run(self._office)
             except BaseException as error:  # the top of this thread: even an exit must not take the letter with it
-                log.exception("a delivery broke off")
-                postpone(destination, f"{type(error).__name__}: {error}", self._clock())
+                with suppress(Exception):  # nor may a log that cannot be written
+                    postpone(destination, f"{type(error).__name__}: {error}", self._clock())
+                    log.exception("a delivery broke off")
             with self._changed:
                 self._sent += delivered
                 self._destinations.give_back(destination, self._now())

@@ -46,6 +46,11 @@ def layers(agent: Agent, files: Files, *, model: str, channel: str, cwd: Path, d
     ]
 
 
+def light(agent: Agent, files: Files, cwd: Path) -> list[Layer]:
+    """The least that will do where nobody has asked: who it is, and what it remembers."""
+    return [Layer("identity", agent.prompt), _lasting(files, cwd)[2]]
+
+
 def text(layers: Iterable[Layer]) -> str:
     """The whole prompt."""
     return "\n\n".join(layer.text for layer in layers if layer.text)

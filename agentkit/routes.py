@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from . import names
-from .bindings import DECODER, EVERYBODY, KEYS, Binding, Entry, binding, parsed, replace, seen, signature, written
+from .bindings import EVERYBODY, KEYS, Binding, Entry, binding, parsed, replace
+from .entries import DECODER, written
 from .errors import CommandError
 from .records import dataclass, field
+from .userfile import seen, signature
 from .watch import TICK
 
 PERIOD = 1.0  # seconds between two looks at the file, and at which agents there are

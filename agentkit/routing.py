@@ -7,15 +7,18 @@ from functools import partial
 
 from .command import Command, Order
 from .errors import CommandError
-from .events import Notice
+from .events import Inbound, Notice
 from .routes import Address, Routes, session_key
 from .workspace import Agent
 
 KEYS = "peer_id, guild_id, account_id, channel, default"
 
 
-def commands(routes: Routes, agent: Callable[[str], Agent], make: Callable[[], str]) -> list[Command]:
-    """agent: the one of an id; make: has a workspace there to write to, and says so if it is new."""
+def commands(
+    routes: Routes, agent: Callable[[str], Agent], chosen: Callable[[Inbound], str], make: Callable[[], str]
+) -> list[Command]:
+    """agent: the one of an id; chosen: the id of who answers a message now; make: has a workspace there to write to,
+    and says so if it is new."""
 
     def bindings(order: Order) -> str:
         rows = [
@@ -51,9 +54,13 @@ def commands(routes: Routes, agent: Callable[[str], Agent], make: Callable[[], s
         if not 2 <= len(words) <= 4:
             raise CommandError("It is /route CHANNEL PEER [ACCOUNT [GUILD]].")
         address = Address(*words)
-        answering = agent(routes.resolve(address))
+        inbound = Inbound("", address.channel, address.peer, account=address.account, guild=address.guild)
+        answering = agent(chosen(inbound))
+        lines = routes.explain(address)
+        if answering.id != routes.resolve(address):
+            lines.insert(0, f"{answering.id} answers: it was chosen with /switch, or --agent. Without that:")
         key = session_key(answering.id, answering.dm_scope, address)
-        return "\n".join((*routes.explain(address), f"The session is {key}."))
+        return "\n".join((*lines, f"The session is {key}."))
 
     group = partial(Command, group="agent", owner=True)
     return [

@@ -8,7 +8,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from . import atomic
 from .app import App
+from .channels.access import is_token
 from .channels.headless import Headless
 from .errors import SettingsError
 from .events import Notice
@@ -18,6 +20,8 @@ from .settings import Settings
 from .toolbox import Tool
 
 PATIENCE = 10.0  # seconds for a running one to answer
+
+STRANGER = "is no gateway of agentkit: GATEWAY_HOST and GATEWAY_PORT say where that is."
 
 
 def serve(
@@ -42,10 +46,7 @@ def serve(
             headless.show(Notice(open_discord(app).status()))
         return headless.loop()
     finally:
-        unsaved = app.stop()
-        headless.tell_all()
-        for line in unsaved:
-            print(f"not saved: {line}", file=sys.stderr)
+        headless.end(f"not saved: {each}" for each in app.stop())
 
 
 def status(settings: Settings, workspace: Path) -> int:
@@ -54,30 +55,38 @@ def status(settings: Settings, workspace: Path) -> int:
     url = f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"
     try:
         found = _asked(url, settings.gateway_token or _token(workspace))
-    except (OSError, ValueError) as error:
-        why = str(error) or type(error).__name__
+    except OSError as error:
+        why = error.strerror or str(error) or type(error).__name__
         print(f"Nothing answers at {url} ({why}). agentkit serve starts it; GATEWAY_PORT says where.", file=sys.stderr)
         return 1
+    except ValueError as error:
+        print(f"What answers at {url} {error}", file=sys.stderr)
+        return 1
+    width = max(map(len, found), default=0)
     for name, value in found.items():
         if name == "lanes":
             value = ", ".join(str(lane["key"]) for lane in value)
         elif isinstance(value, list):
             value = ", ".join(map(str, value))
-        print(f"{name:12}  {value}".rstrip())
+        print(f"{name:{width}}  {value}".rstrip())
     return 0
 
 
 def _token(workspace: Path) -> str:
     file = workspace / ".state" / "gateway.token"
     try:
-        return file.read_text("ascii").strip()
+        token = atomic.small(file, 4096).decode("ascii").strip()
     except (OSError, ValueError):
         raise SettingsError([f"there is no token in {file}: set GATEWAY_TOKEN, or use --workspace"]) from None
+    if not is_token(token):  # nor is it shown: it may be something else that is secret
+        raise SettingsError([f"what {file} holds is no token: agentkit serve makes a new one; or set GATEWAY_TOKEN"])
+    return token
 
 
 def _asked(url: str, token: str) -> dict[str, Any]:
-    """The result of the method `status`. Raises OSError, and ValueError for an answer that is none."""
-    from websockets.exceptions import InvalidStatus, WebSocketException
+    """The result of the method `status`. Raises OSError where nobody answers, and ValueError, which says what the one
+    that does is like, and what to do."""
+    from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
     from websockets.sync.client import connect
 
     headers = {"Authorization": f"Bearer {token}"}
@@ -86,11 +95,24 @@ def _asked(url: str, token: str) -> dict[str, Any]:
             connection.send(json.dumps({"jsonrpc": "2.0", "method": "status", "id": 1}))
             answer = json.loads(connection.recv(PATIENCE))
     except InvalidStatus as error:
-        refused = error.response.status_code == 401
-        raise ValueError("the token is another one" if refused else str(error)) from None
-    except WebSocketException as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(_refused(error.response.status_code)) from None
+    except InvalidHandshake:
+        raise ValueError(STRANGER) from None
+    except WebSocketException:
+        raise ValueError("has closed the connection before it said how it stands. Try again.") from None
+    except ValueError:
+        raise ValueError(STRANGER) from None
     if not isinstance(answer, dict) or not isinstance(answer.get("result"), dict):
-        raise ValueError("it does not know the method")
+        raise ValueError(STRANGER)
     found: dict[str, Any] = answer["result"]
     return found
+
+
+def _refused(status: int) -> str:
+    if status == 401:
+        return "has another token: GATEWAY_TOKEN and --workspace say which one is used here."
+    if status == 403:
+        return "is not known by that address (HTTP 403): set GATEWAY_HOST to the one that it listens at."
+    if status == 503:
+        return "lets nobody in now (HTTP 503): it has too many clients, or is about to end."
+    return f"{STRANGER} It has said HTTP {status}."

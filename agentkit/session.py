@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 from .archive import Archive
@@ -90,6 +91,11 @@ class Session:
             trouble=next((each.trouble for each in conversations if each.trouble), ""),
             locked=self.conversation.locked,
         )
+
+    @property
+    def keeps(self) -> bool:
+        """Is something chosen here that no file has: a model, or a conversation that is yet to begin?"""
+        return self.model != "" or (self._loaded > 0 and not self.store.context.messages)
 
     @property
     def follows(self) -> bool:
@@ -190,6 +196,27 @@ class Session:
         """Have the store hold what the conversation's file says."""
         self._load(self.conversation.load())
 
+    def note(self, label: str, inbound: Inbound) -> None:
+        """This conversation is the current one, and who said this spoke last."""
+        self.archive.note(label, inbound.source, inbound.peer, inbound.to, self.key)
+
+    def remark(self, by: str, text: str) -> bool:
+        """Have the conversation hold what the agent has said by itself, so that it can be answered; False where it
+        cannot be written to. by: on what occasion, in words."""
+        if self.conversation.regain():
+            self.reload()
+        if self.conversation.locked:
+            return False
+        store = self.store
+        store.settle(INTERRUPTED)
+        # Strict servers want question and answer in turns: this stands for the question.
+        store.append({"role": "user", "content": f"[{by}]", "by": by})
+        store.append({"role": "assistant", "content": text, "by": by})
+        store.sync()
+        with suppress(OSError):  # the conversation itself has said what is wrong
+            self.archive.make_current(self.conversation.label)
+        return True
+
     def close(self) -> list[str]:
         """Let other processes have the conversation; returns a line for each that could not be saved."""
         left = [each for each in (self.conversation, *self._unsaved) if _is_left(each)]
@@ -218,7 +245,7 @@ class Session:
         store.settle(INTERRUPTED)
         store.append({"role": "user", "content": asked.text, **({"typed": asked.typed} if asked.typed else {})})
         if self._opening.follow and not self.conversation.trouble:
-            self.archive.note(self.conversation.label, inbound.source, inbound.peer)
+            self.note(self.conversation.label, inbound)
         try:
             turn = self.prepare()
         except CommandError as error:

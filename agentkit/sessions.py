@@ -12,7 +12,7 @@ from .session import Session
 
 IDLE = 600.0  # seconds after which a session leaves memory: its conversation is a file
 MOST = 256  # sessions in memory, from which on less is enough
-CROWDED = 5.0  # seconds, then
+CROWDED = 1.0  # seconds, then
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,14 @@ class Sessions:
                 self._wake_later()
             return session
 
+    def leave(self, key: str) -> None:
+        """Have a session leave memory that nobody looks at, so that other processes can have its conversation. Called
+        in its lane, where nothing else happens to it."""
+        with self._lock:
+            held = self._held.get(key)
+            if held and not (held.stays or held.session.keeps or held.session.close()):
+                del self._held[key]
+
     def all(self) -> list[Session]:
         with self._lock:
             return [held.session for held in self._held.values()]
@@ -73,9 +81,11 @@ class Sessions:
         """Let go of so many that were not used for so long, the one longest idle first. Called with the lock held."""
         assert self._lock.locked()
         now = self._clock()
-        for key, held in list(self._held.items()):
-            if most <= 0 or now - held.used < idle:
-                return
-            if not held.stays and not self._busy(key) and not held.session.close():
-                del self._held[key]
-                most -= 1
+        gone: list[str] = []
+        for key, held in self._held.items():
+            if len(gone) >= most or now - held.used < idle:
+                break
+            if not (held.stays or held.session.keeps or self._busy(key) or held.session.close()):
+                gone.append(key)
+        for key in gone:
+            del self._held[key]

@@ -46,6 +46,15 @@ VARIABLES = (
     Variable(
         "TOOL_APPROVAL", "ask", "ask before tools that change things; auto: before few of them; trust: never", "auto"
     ),
+    Variable(
+        "UNATTENDED_TOOLS", "", "tools beside reading ones for heartbeats and cron jobs, with commas", "bash,remember"
+    ),
+    Variable(
+        "BACKGROUND_TOKENS_PER_DAY",
+        "500000",
+        "tokens that heartbeats and cron jobs may take in a day; 0: no limit",
+        "1M",
+    ),
     Variable("MAX_MODEL_CALLS", "50", "model calls in one turn, at most", "50"),
     Variable("MAX_TURNS", "16", "turns that run at once, at most", "16"),
     Variable("GATEWAY_HOST", "127.0.0.1", "where the gateway listens; other addresses need GATEWAY_TOKEN", "127.0.0.1"),
@@ -82,6 +91,7 @@ class Settings:
     in the order of n; llm_timeout: seconds between two pieces of an answer; workspace_dir: absolute, None: not set;
     default_agent: as it was written; log_level: debug, info, warn or error; gateway_host: a name or an address;
     gateway_token: empty: one is made; gateway_origins: as browsers send them; env_file: the one in use, absolute;
+    unattended_tools: names; background_tokens_per_day: 0 for no limit;
     demo: none of the four required variables is set, and the fields for them are empty.
     """
 
@@ -97,6 +107,8 @@ class Settings:
     default_agent: str = ""
     log_level: str = "info"
     tool_approval: Approval = "ask"
+    unattended_tools: tuple[str, ...] = ()
+    background_tokens_per_day: int = 500_000
     max_model_calls: int = 50
     max_turns: int = 16
     gateway_host: str = "127.0.0.1"
@@ -148,6 +160,12 @@ def load(
         default_agent=take("DEFAULT_AGENT", values.word, ""),
         log_level=take("LOG_LEVEL", values.level, _old_level(found.text("RUST_LOG")) or Settings.log_level),
         tool_approval=take("TOOL_APPROVAL", values.choice("ask", "auto", "trust"), Settings.tool_approval),
+        unattended_tools=take("UNATTENDED_TOOLS", values.words, ()),
+        background_tokens_per_day=take(
+            "BACKGROUND_TOKENS_PER_DAY",
+            values.integer(0, 1_000_000_000_000, " (500k and 1M are fine)"),
+            Settings.background_tokens_per_day,
+        ),
         max_model_calls=take("MAX_MODEL_CALLS", values.integer(1, 1_000_000), Settings.max_model_calls),
         max_turns=take("MAX_TURNS", values.integer(1, 10_000), Settings.max_turns),
         gateway_host=take("GATEWAY_HOST", values.host, Settings.gateway_host),

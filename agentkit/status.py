@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from . import __version__
-from .command import Command, Order
+from .command import Command, Order, is_owner
 from .errors import CommandError
 from .lanes import LaneView
 from .ledger import OLDER, Ledger, Spent
@@ -19,6 +20,9 @@ from .printable import span
 from .profiles import Profiles, Standing
 from .session import Session
 from .settings import Profile, Settings
+
+if TYPE_CHECKING:
+    from .beside import Beside
 
 SHOWN = 12  # characters that a key has at the least, whose last four are shown
 
@@ -29,6 +33,7 @@ def commands(
     ledger: Ledger,
     lanes: Callable[[], Sequence[LaneView]],
     workspace: Path,
+    beside: Callable[[], Beside],
 ) -> list[Command]:
     def context(session: Session) -> str:
         tokens, window = session.view.tokens, settings().llm_context_window
@@ -40,7 +45,9 @@ def commands(
             here.setdefault(day, {}).setdefault(model, Counter()).update(counted, requests=1)
         unknown = ["  not known: the server has not said, or nothing is saved yet"]
         lines = [f"context  {context(order.session)}", "this conversation", *(_bill(here) or unknown)]
-        return "\n".join((*lines, "in all", *(_bill(ledger.days()) or unknown)))
+        if is_owner(order.inbound):
+            lines += "in all", *(_bill(ledger.days()) or unknown)
+        return "\n".join(lines)
 
     def status(order: Order) -> str:
         session: Session = order.session
@@ -59,6 +66,7 @@ def commands(
             "approval": settings().tool_approval,
             "workspace": str(workspace),
         }
+        rows["background"] = _background(beside())
         return "\n".join(f"{name:12}  {value}" for name, value in rows.items())
 
     def keys(order: Order) -> str:
@@ -95,6 +103,17 @@ def commands(
         ),
         own("lanes", "", "the sessions that are busy, and what waits in them", busy),
     ]
+
+
+def _background(beside: Beside) -> str:
+    """What goes on beside the chats, and since when nobody has looked."""
+    if who := beside.background.elsewhere():
+        return f"process {who} does it"
+    if not beside.background.runs:
+        return "nobody does it"
+    late = beside.overdue()
+    names = f"; overdue: {', '.join(late)}" if late else ""
+    return f"here; the clock has ticked at {_moment(beside.clock.last)}{names}"
 
 
 def _lane(lane: LaneView) -> str:

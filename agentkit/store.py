@@ -50,8 +50,8 @@ class Context:
 
     A message may carry keys beside the protocol's, which `wire.request` leaves out: `n` (its number), `model` (who
     answered), `usage` (the tokens of that request), `interrupted` (the text breaks off), `ok` (did the tool do it?),
-    `typed` (the command that was given), `summary` (it stands for older ones). `at`, the time, is sent with those of
-    the user.
+    `typed` (the command that was given), `summary` (it stands for older ones), `by` (what had the agent speak by
+    itself). `at`, the time, is sent with those of the user.
     """
 
     system: str = ""
@@ -248,6 +248,11 @@ class Store:
 def typed(message: Mapping[str, Any]) -> str:
     """What a person has typed, where that is not what the model was told; else what the message says."""
     return str(message.get("typed") or message.get("content") or "")
+
+
+def is_occasion(message: Mapping[str, Any]) -> bool:
+    """Does it only tell on what occasion the agent spoke by itself?"""
+    return message["role"] == "user" and bool(message.get("by"))
 
 
 def mended(messages: list[Message]) -> list[Message]:

@@ -6,7 +6,8 @@
         assert server.wait_for_sent(1)[0]["content"] == "hi"
 
 What Discord refuses is refused: wrong tokens and content types, texts that are blank or too long, long nonces.
-`trouble` holds what the next requests to send a message get instead of an answer.
+`trouble` holds what the next requests to send a message get instead of an answer, `typing_trouble` what those get
+that show that one is being written, `pages` what any get.
 """
 
 from __future__ import annotations
@@ -47,6 +48,14 @@ class Trouble(NamedTuple):
     until: threading.Event | None = None
 
 
+class Page(NamedTuple):
+    """What answers the next request, whatever it is, in Discord's place."""
+
+    status: int
+    text: str
+    type: str = "text/html; charset=utf-8"
+
+
 class Call(NamedTuple):
     """A request that has come; at: monotonic seconds."""
 
@@ -69,11 +78,15 @@ class DiscordServer:
 
     rest, gateway: its addresses; sent: the messages of the bot that exist; calls: all requests; intents: what the bot
     identified with; message_content: may it read messages?; forbidden: channels in which it may not speak; silent: what
-    says nothing at all, "rest" or "gateway".
+    says nothing at all, "rest" or "gateway"; no_replies: what a reply gets; guild: what a login tells of the server.
     """
 
     def __init__(self, *, message_content: bool = True) -> None:
         self.trouble: deque[Trouble] = deque()
+        self.typing_trouble: deque[Trouble] = deque()
+        self.pages: deque[Page] = deque()
+        self.no_replies: Refused | None = None
+        self.guild = _guild()
         self.forbidden: set[int] = set()
         self.silent = ""
         self.sent: list[Record] = []
@@ -144,6 +157,11 @@ class DiscordServer:
                 with suppress(OSError):
                     connection.socket.shutdown(socket.SHUT_RDWR)
 
+    def end(self, code: int) -> None:
+        """Close all connections to the gateway."""
+        for connection in list(self._connections):
+            connection.close(code)
+
     @property
     def connections(self) -> int:
         """To the gateway."""
@@ -178,7 +196,7 @@ class DiscordServer:
 
     # -- REST
 
-    def take(self, call: Call, headers: Any) -> Record | None:
+    def take(self, call: Call, headers: Any) -> Record | Page | None:
         """The answer to a request; None: none, the connection is dropped. Raises Refused."""
         with self._changed:
             self.calls.append(call)
@@ -186,9 +204,11 @@ class DiscordServer:
         if self.silent == "rest":
             self._over.wait()
             return None
+        if self.pages:
+            return self.pages.popleft()
         if headers["Authorization"] != f"Bot {TOKEN}":
             raise Refused(401, 0, "401: Unauthorized")
-        if call.method == "POST" and headers["Content-Length"] and headers["Content-Type"] != "application/json":
+        if call.method == "POST" and call.body and headers["Content-Type"] != "application/json":
             raise Refused(400, 50035, "Invalid Form Body")
         known: dict[tuple[str, str], Record] = {
             ("GET", "/users/@me"): {**_user(ME), "verified": True, "flags": 0},
@@ -202,7 +222,9 @@ class DiscordServer:
             return self._open(int(call.body["recipient_id"]))
         words = call.path.split("/")
         if call.method == "POST" and words[1] == "channels" and words[3:] in (["messages"], ["typing"]):
-            return self._post(int(words[2]), call.body) if words[3] == "messages" else {}
+            if words[3] == "typing":
+                return self._trouble(self.typing_trouble, lambda: {})
+            return self._trouble(self.trouble, lambda: self._take(int(words[2]), call.body))
         raise Refused(404, 0, "404: Not Found")
 
     def _open(self, user: int) -> Record:
@@ -211,15 +233,15 @@ class DiscordServer:
         with self._changed:
             return {"id": str(self._channel_with(user)), "type": 1, "recipients": [_user(user)]}
 
-    def _post(self, channel: int, body: Record) -> Record | None:
+    def _trouble(self, troubles: deque[Trouble], take: Callable[[], Record]) -> Record | None:
         with self._changed:
-            trouble = self.trouble.popleft() if self.trouble else None
+            trouble = troubles.popleft() if troubles else None
         if trouble is None:
-            return self._take(channel, body)
+            return take()
         if trouble.until is not None:
             trouble.until.wait(WAIT)
         if trouble.taken:
-            self._take(channel, body)
+            take()
         if trouble.status == 429:
             raise Refused(429, 0, "You are being rate limited.", retry_after=trouble.retry_after, via=trouble.via)
         if trouble.status:
@@ -229,6 +251,8 @@ class DiscordServer:
     def _take(self, channel: int, body: Record) -> Record:
         """Make a message of it, or find the one that was made of it before."""
         content, nonce = body.get("content") or "", body.get("nonce")
+        if "message_reference" in body and self.no_replies is not None:
+            raise self.no_replies
         if channel in self.forbidden:
             raise Refused(403, 50013, "Missing Permissions")
         if channel not in (GENERAL, HELP, THREAD, *self._direct.values()):
@@ -294,7 +318,7 @@ class DiscordServer:
                 "application": {"id": "901", "flags": 0},
             }
             self._send("READY", ready)
-            self._send("GUILD_CREATE", _guild())
+            self._send("GUILD_CREATE", self.guild)
             self._changed.notify_all()
 
     def _resume(self, connection: ServerConnection, data: Record) -> None:
@@ -385,18 +409,25 @@ class _Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
                 with suppress(OSError):
                     self.connection.shutdown(socket.SHUT_RDWR)
+            elif isinstance(answer, Page):
+                self.send_response(answer.status)
+                self._write(answer.text.encode(), answer.type)
             else:
                 self._respond(200 if answer else 204, answer)
 
     def _respond(self, status: int, record: Record) -> None:
+        record = dict(record)
         body = json.dumps(record).encode() if status != 204 else b""
         self.send_response(status)
         if record.pop("via", True):
             self.send_header("Via", "1.1 stand-in")
         if "retry_after" in record:
             self.send_header("Retry-After", str(record["retry_after"]))
-        if status != 204:
-            self.send_header("Content-Type", "application/json")
+        self._write(body, "application/json" if status != 204 else "")
+
+    def _write(self, body: bytes, type: str) -> None:
+        if type:
+            self.send_header("Content-Type", type)
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         with suppress(OSError):

@@ -55,8 +55,7 @@ class Program:
         settings = Settings("m", self.model.url, "sk-canary-0123456789", 32_000, workspace_dir=self.workspace)
         self.app = App(settings, self._channels, self._tools, environ={"PATH": os.environ["PATH"]})
         self.app.start()
-        self.gateway = Gateway(self.app, **self._more)
-        self.app.add(self.gateway)
+        self.open()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -64,6 +63,15 @@ class Program:
         self.model.__exit__(kind, error, at)
         ours = [each.name for each in threading.enumerate() if each.name.startswith("gateway")]
         assert not ours, ours
+
+    def open(self) -> None:
+        """Have a gateway."""
+        self.gateway = Gateway(self.app, **self._more)
+        self.app.add(self.gateway)
+
+    def reopen(self) -> None:
+        self.app.remove("websocket")
+        self.open()
 
     def settled(self, ready: Callable[[], bool]) -> None:
         """Wait until something has come about that nobody tells of."""

@@ -14,8 +14,10 @@ import pytest
 from agentkit.background import Background
 from agentkit.envelope import Letter
 from agentkit.outbox import Outbox
+from agentkit.pigeonhole import Pigeonhole
 
 from .program import Terminal, agentkit, environment, settled
+from .test_serve import serving
 
 WAIT = 20.0
 
@@ -31,7 +33,7 @@ class Process:
             self.sent.put(letter.text)
 
         self.outbox = Outbox(state / "outbox", send, lambda channel: None)
-        self.background = Background(state, self.outbox, self.told.put)
+        self.background = Background(state, "test", self.outbox.start, self.outbox.stop, self.told.put)
 
 
 @pytest.fixture
@@ -113,6 +115,37 @@ def test_a_server_beside_a_chat_does_not_start_and_says_why(tmp_path: Path) -> N
         chat.expect("> $")
         served = agentkit(tmp_path, "serve", "--port", "0", env=environment(tmp_path))
         assert served.returncode == 2 and f"process {chat.pid} does" in served.stderr
+
+
+def letters(state: Path, *texts: str) -> list[str]:
+    """Put letters for the terminal, as a process without one does; returns their names."""
+    outbox = Outbox(state / "outbox", lambda letter: None, lambda channel: None)
+    for text in texts:
+        outbox.put("cli", "cli-user", text)
+    return sorted(each.name for each in (state / "outbox").glob("*.json"))
+
+
+def test_letters_for_the_terminal_are_shown_beside_a_process_that_has_none(tmp_path: Path) -> None:
+    state, shown = tmp_path / "workspace" / ".state", list[str]()
+    headless = [True]
+    hole = Pigeonhole(state, lambda letter: shown.append(letter.text), lambda: headless[0])
+    hole.look()
+    letters(state, "one", "two")
+    Outbox(state / "outbox", lambda letter: None, lambda channel: None).put("discord", "1", "not for me")
+    headless[0] = False
+    hole.look()
+    assert shown == []
+    headless[0] = True
+    hole.look()
+    hole.look()
+    assert shown == ["one", "two"] and len(list((state / "outbox").glob("*.json"))) == 1
+
+
+def test_a_chat_beside_a_server_shows_what_came_for_the_terminal_before_it(tmp_path: Path) -> None:
+    env = environment(tmp_path)
+    letters(settled(tmp_path) / "workspace" / ".state", "the build is done")
+    with serving(tmp_path, env), Terminal(tmp_path, "--plain", env=env) as chat:
+        chat.expect("the build is done")
 
 
 def test_one_question_says_that_nobody_delivers(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import subprocess
 import sys
 import threading
 import time
@@ -16,10 +17,12 @@ import pytest
 
 from agentkit import App, tool
 from agentkit.channels.discord import Discord
+from agentkit.channels.discord.patience import Patience
 from agentkit.channels.discord.seen import Seen
 from agentkit.envelope import DeliveryError, Letter, NobodyThere
 from agentkit.errors import SettingsError
 from agentkit.events import Answer, Ask, Done, Error, Event, Failover, Inbound, Interrupted, Notice, Text, ToolFinished
+from agentkit.outbox import Outbox
 from agentkit.settings import Settings
 
 from .loopback import Loopback, Request, Response, call_stream, text_stream
@@ -28,7 +31,22 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # of the standard library, in the modules for sound
     pytest.importorskip("discord", reason="discord.py is not installed: pip install 'agentkit[discord]'")
 
-from .discord_server import ANN, BOB, GENERAL, GUILD, HELP, ME, THREAD, TOKEN, WAIT, DiscordServer, Trouble, redirected
+from .discord_server import (
+    ANN,
+    BOB,
+    GENERAL,
+    GUILD,
+    HELP,
+    ME,
+    THREAD,
+    TOKEN,
+    WAIT,
+    DiscordServer,
+    Page,
+    Refused,
+    Trouble,
+    redirected,
+)
 
 
 class Side:
@@ -40,6 +58,7 @@ class Side:
         self.heard: list[Inbound] = []
         self.answers: list[tuple[str, str, Answer]] = []
         self.letters: list[tuple[str, str, str]] = []
+        self.marked: list[tuple[str, str]] = []  # of those the nonces, and what they reply to
         self.told: list[str] = []
         self.connected = threading.Event()
         self.reply: Callable[[Inbound], Event | None] = lambda inbound: done("fine")
@@ -49,7 +68,7 @@ class Side:
             more.pop("token", TOKEN),
             more.pop("channels", ()),
             [str(each) for each in allowed],
-            lambda *letter: self._note(self.letters, letter),
+            self._put,
             lambda text: self._note(self.told, text),
             self.connected.set,
             folder / "workspace" / ".state" / "discord.seen",
@@ -86,6 +105,10 @@ class Side:
         self.show(ask)
         self.server.wait_for_sent(sent + 1)
         return ask.id
+
+    def _put(self, channel: str, to: str, text: str, nonce: str, reply: str) -> None:
+        self.marked.append((nonce, reply))
+        self._note(self.letters, (channel, to, text))
 
     def _dispatch(self, inbound: Inbound) -> None:
         reply = self.reply(inbound)
@@ -197,6 +220,27 @@ def test_bots_webhooks_and_announcements_are_not_heard(server: DiscordServer, si
     server.again({**mention, "id": "3", "type": 6})
     server.say("two")
     assert [each.text for each in side.hear(2)] == ["one", "two"]
+
+
+@pytest.mark.parametrize("type", [20, 21, 23, 46, 999])
+def test_what_discord_announces_in_a_channel_that_is_set_for_it_is_passed_over(
+    server: DiscordServer, opened: Callable[..., Side], type: int
+) -> None:
+    side = opened(channels=[str(HELP)]).log_in()
+    server.say("", channel=HELP, type=type)
+    server.say("words", channel=HELP, type=type)
+    server.say("a reply", channel=HELP, type=19)
+    server.wait_for_sent(1)
+    assert [each.text for each in side.heard] == ["a reply"] and len(server.sent) == 1
+
+
+def test_what_was_forwarded_says_what_it_said_there(server: DiscordServer, side: Side) -> None:
+    shown = {"type": 0, "content": "the words", "embeds": [], "timestamp": "2026-01-01T00:00:00+00:00"}
+    file = {"id": "5", "filename": "a.png", "size": 1, "url": "https://cdn/x", "proxy_url": "https://cdn/x"}
+    more = {"edited_timestamp": None, "mentions": [], "mention_roles": [], "flags": 0, "attachments": [file]}
+    reference = {"type": 1, "message_id": "7", "channel_id": "8"}
+    server.say("", message_reference=reference, message_snapshots=[{"message": {**shown, **more}}])
+    assert side.hear(1)[0].text == "the words\n[attached, but not to be read here: a.png]"
 
 
 def test_in_a_channel_that_is_set_for_it_everything_is_heard_and_threads_are_groups_of_their_own(
@@ -402,7 +446,7 @@ def test_an_answer_that_cannot_even_be_kept_is_told(server: DiscordServer, tmp_p
     told: list[str] = []
     lost = threading.Event()
 
-    def full(channel: str, to: str, text: str) -> None:
+    def full(*letter: str) -> None:
         raise OSError(28, "No space left on device")
 
     def tell(text: str) -> None:
@@ -433,7 +477,205 @@ def test_one_channel_that_has_to_wait_holds_up_no_other(server: DiscordServer, s
     server.wait_for_sent(1, GENERAL)
 
 
+def test_a_letter_that_an_answer_has_become_has_its_nonce_and_the_message_it_answers(
+    server: DiscordServer, side: Side
+) -> None:
+    server.trouble.extend([Trouble(503), Trouble(503), Trouble(taken=True)])
+    message = server.say("hi")
+    side.wait(lambda: side.letters)
+    [(_, to, text)], [(nonce, reply)] = side.letters, side.marked
+    assert {each["nonce"] for each in server.posts()} == {nonce} and reply == message["id"]
+    side.channel.send(letter(text, to, "00000000000000-0000.1")._replace(known_as=nonce, reply=reply))
+    assert len(server.sent) == 1 and int(server.posts()[-1]["message_reference"]["message_id"]) == int(reply)
+    side.channel.send(letter("more", to, "00000000000000-0000.2")._replace(reply="../me"))
+    assert "message_reference" not in server.posts()[-1]
+
+
+def test_an_answer_that_is_on_its_way_when_it_stops_arrives_once(
+    server: DiscordServer, opened: Callable[..., Side]
+) -> None:
+    first, release = opened().log_in(), threading.Event()
+    server.trouble.append(Trouble(taken=True, until=release))
+    server.say("hi")
+    server.wait(lambda: server.posts())
+    first.channel.stop()
+    release.set()
+    server.wait_for_sent(1)
+    [(_, to, text)], [(nonce, _)] = first.letters, first.marked
+    opened().log_in().channel.send(letter(text, to)._replace(known_as=nonce))
+    assert len(server.posts()) == 2 and len(server.sent) == 1
+
+
+def test_while_letters_wait_for_a_place_answers_go_there_behind_them(
+    server: DiscordServer, opened: Callable[..., Side]
+) -> None:
+    waiting = {f"channel:{GENERAL}"}
+    side = opened(waits=waiting.__contains__).log_in()
+    server.mention("one")
+    server.say("two")
+    side.wait(lambda: side.letters == [("discord", f"channel:{GENERAL}", "fine")])
+    server.wait_for_sent(1, server.direct(ANN))
+    waiting.clear()
+    server.mention("three")
+    server.wait_for_sent(1, GENERAL)
+    assert len(side.letters) == 1
+
+
+def test_with_an_outbox_answers_arrive_once_and_in_order(server: DiscordServer, tmp_path: Path) -> None:
+    connected = threading.Event()
+    outbox = Outbox(tmp_path / "outbox", lambda letter: discord.send(letter), lambda channel: discord.limit)
+    discord = Discord(
+        TOKEN,
+        (),
+        (),
+        outbox.put,
+        print,
+        connected.set,
+        tmp_path / "state" / "seen",
+        waits=lambda to: outbox.waits("discord", to),
+    )
+    discord.start(lambda inbound: discord.show(done(inbound.text).stamped("s", inbound.turn)), lambda *answer: True)
+    try:
+        assert connected.wait(WAIT)
+        outbox.start()
+        outbox.pause()
+        server.trouble.extend([Trouble(503), Trouble(503), Trouble(taken=True)])
+        server.say("one")
+        server.wait(lambda: len(server.posts()) == 3)
+        server.say("two")
+        server.say("three")
+        server.say("elsewhere", BOB)
+        server.wait_for_sent(1, server.direct(BOB))
+        outbox.resume()
+        assert [each["content"] for each in server.wait_for_sent(3, server.direct(ANN))] == ["one", "two", "three"]
+        assert all("message_reference" in each for each in server.sent)
+    finally:
+        discord.stop()
+        outbox.stop(WAIT)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Refused(403, 160002, "Cannot reply without permission to read message history"),
+        Refused(
+            400,
+            50035,
+            "Invalid Form Body",
+            errors={"message_reference": {"_errors": [{"message": "Cannot reply to a system message"}]}},
+        ),
+    ],
+    ids=str,
+)
+def test_where_it_may_not_reply_it_says_it_without(server: DiscordServer, side: Side, refusal: Refused) -> None:
+    server.no_replies = refusal
+    server.mention("hi")
+    [sent] = server.wait_for_sent(1, GENERAL)
+    first, second = server.posts()
+    assert first["nonce"] == second["nonce"] and "message_reference" not in sent and side.letters == []
+
+
+@pytest.mark.parametrize("writes", [Trouble(429, retry_after=20.0), Trouble(until=threading.Event())])
+def test_what_is_said_last_does_not_wait_for_the_sign_that_it_is_being_written_nor_comes_it_later(
+    server: DiscordServer, side: Side, writes: Trouble
+) -> None:
+    server.typing_trouble.append(writes)
+    side.reply = lambda inbound: None
+    server.mention("hi")
+    server.wait(lambda: server.typing(GENERAL) == 1)
+    side.hear(1)
+    with soon():
+        side.show(done("there"))
+        server.wait_for_sent(1)
+    side.reply = lambda inbound: done("again")
+    server.mention("again")
+    server.wait_for_sent(2)
+
+
+def test_the_sign_that_it_is_being_written_comes_before_what_is_said_last(server: DiscordServer, side: Side) -> None:
+    release = threading.Event()
+    server.typing_trouble.append(Trouble(taken=True, until=release))
+    side.reply = lambda inbound: None
+    server.mention("hi")
+    server.wait(lambda: server.typing(GENERAL) == 1)
+    side.hear(1)
+    side.show(done("there"))
+    release.set()
+    server.wait_for_sent(1)
+    assert server.typing(GENERAL) == 1
+
+
 # -- connections
+
+
+def test_what_discord_says_at_each_login_and_cannot_be_read_makes_no_storm_of_logins(
+    server: DiscordServer, opened: Callable[..., Side]
+) -> None:
+    server.guild = {"id": str(GUILD), "channels": [{"id": "1", "type": 0}]}
+    side = opened(patience=Patience((0.0, 0.0, 0.0, 600.0))).start()
+    side.wait(lambda: side.told)
+    server.wait(lambda: server.identified == 4 and not server.connections)
+    assert len(side.told) == 1 and "discord.py stumbled over what Discord said (KeyError)" in side.told[0]
+    assert not side.channel.ended
+    with soon():
+        side.channel.stop()
+    assert server.identified == 4 and len(side.told) == 1
+
+
+def test_a_connection_makes_up_for_failures_only_when_it_has_stood_for_a_while() -> None:
+    patience = Patience((1.0, 5.0, 25.0), 60.0)
+    assert [patience.pause(failures) for failures in (1, 2, 3, 4, 99)] == [1.0, 5.0, 25.0, 25.0, 25.0]
+    assert [patience.failures(4, stood) for stood in (0.0, 59.0, 60.0)] == [5, 5, 1]
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (Page(503, "<!DOCTYPE html>\n<html><style>x{}</style></html>"), "answered with a web page (status 503)"),
+        (Page(403, "<html>error code: 1015</html>"), "answered with a web page (status 403)"),
+        (Page(429, "error code: 1015"), "answered with a web page (status 429)"),
+        (Page(200, "<html>please log in</html>"), "stumbled over what Discord said (TypeError); the log tells more"),
+        (Page(200, "{", "application/json"), "stumbled over what Discord said (JSONDecodeError); the log tells more"),
+        (Page(503, '["x"]', "application/json"), "(503)"),
+    ],
+)
+def test_an_odd_answer_at_the_login_is_told_in_clear_words_and_it_is_tried_again(
+    server: DiscordServer, opened: Callable[..., Side], answer: Page, told: str
+) -> None:
+    server.pages.append(answer)
+    side = opened(patience=Patience((0.01,))).log_in()
+    assert len(side.told) == 1 and told in side.told[0] and "<" not in side.told[0]
+
+
+def test_a_web_page_in_the_place_of_an_answer_does_not_give_a_letter_up(server: DiscordServer, side: Side) -> None:
+    server.pages.append(Page(403, "<html>error code: 1015</html>"))
+    with pytest.raises(DeliveryError, match="web page") as raised:
+        side.channel.send(letter("hi", f"channel:{GENERAL}"))
+    assert not raised.value.permanent
+
+
+def test_a_token_that_cannot_even_be_sent_is_told(server: DiscordServer, opened: Callable[..., Side]) -> None:
+    side = opened(token="abc\ndef").start()
+    side.wait(lambda: side.told)
+    assert "DISCORD_BOT_TOKEN" in side.told[0] and side.channel.ended and server.calls == []
+
+
+def test_a_name_that_is_looked_up_holds_up_no_exit() -> None:
+    program = """
+import asyncio, threading
+from agentkit.channels.discord.lookups import Daemons
+async def live():
+    asyncio.get_running_loop().set_default_executor(Daemons())
+    loop = asyncio.get_running_loop()
+    print(await loop.run_in_executor(None, lambda: "found"))
+    hangs = loop.run_in_executor(None, threading.Event().wait)
+    await asyncio.wait({hangs}, timeout=0.01)
+loop = asyncio.new_event_loop()
+loop.run_until_complete(live())
+loop.close()
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=WAIT, check=True)
+    assert (ended.stdout, ended.stderr) == ("found\n", "")
 
 
 def test_after_a_cut_connection_the_session_is_resumed_and_each_message_is_answered_once(
@@ -487,6 +729,7 @@ def test_a_token_that_is_refused_is_told_once_and_not_tried_again(
     side = opened(token="wrong").start()
     side.wait(lambda: side.told)
     assert "DISCORD_BOT_TOKEN" in side.told[0] and "DISCORD_BOT_TOKEN" in side.channel.status()
+    assert side.channel.ended
     with pytest.raises(NobodyThere, match="DISCORD_BOT_TOKEN"):
         side.channel.send(letter("hi", "user:1001"))
     side.channel.stop()
@@ -673,11 +916,46 @@ def test_after_the_end_nothing_is_shown_and_nothing_is_taken(server: DiscordServ
     server.say("hi")
     side.hear(1)
     side.channel.stop()
-    side.show(done("late"))
+    side.show(Notice("careful", "warn"))
     with pytest.raises(NobodyThere):
         side.channel.send(letter("hi", f"channel:{GENERAL}"))
     side.channel.stop()
-    assert server.sent == [] and "stopped" in side.channel.status()
+    assert server.sent == [] and side.letters == [] and "stopped" in side.channel.status()
+
+
+def test_a_turn_that_runs_when_it_stops_ends_in_a_letter(server: DiscordServer, opened: Callable[..., Side]) -> None:
+    side = opened(allowed=(ANN,)).log_in()
+    side.reply = lambda inbound: None
+    first, second = server.say("hi"), server.mention("and there?")
+    one, two = side.hear(2)[:2]
+    assert side.channel.awaited
+    side.channel.stop()
+    late = Ask("bash", "$ ls")
+    side.show(late, one)
+    assert side.answers == [(str(ANN), late.id, Answer("deny", "Discord was switched off"))]
+    side.show(ToolFinished("c", "bash", False, "the user refused this call: Discord was switched off", 0.0), one)
+    side.show(done("a" * 2500), one)
+    side.show(Error("auth", "The key is refused."), two)
+    side.show(done("too late"), two)
+    to = f"channel:{server.direct(ANN)}"
+    assert [(place, text[0]) for _, place, text in side.letters] == [(to, "a"), (to, "a"), (f"channel:{GENERAL}", "e")]
+    assert [reply for _, reply in side.marked] == [first["id"], first["id"], second["id"]]
+    assert len({nonce for nonce, _ in side.marked}) == 3 and not side.channel.awaited and server.sent == []
+
+
+def test_no_question_stays_open_when_it_stops(server: DiscordServer, asking: Side) -> None:
+    ask = asking.ask()
+    asking.channel.stop()
+    assert asking.answers == [(str(ANN), ask, Answer("deny", "Discord was switched off"))]
+
+
+def test_no_question_stays_open_when_the_connection_ends_for_good(server: DiscordServer, asking: Side) -> None:
+    ask = asking.ask()
+    server.end(4014)
+    asking.wait(lambda: asking.answers)
+    assert [(id, answer.decision) for _, id, answer in asking.answers] == [(ask, "deny")]
+    asking.wait(lambda: asking.told)
+    assert asking.channel.ended and "Message Content Intent" in asking.told[0]
 
 
 # -- letters

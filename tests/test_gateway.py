@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from agentkit.awaited import KEPT, MOST_KEPT, Awaited, Hearer
+from agentkit.awaited import Awaited, Hearer
 from agentkit.events import Done, Inbound
+from agentkit.repeats import KEPT, MOST_KEPT, MOST_TEXT, Key, Repeats
 
-from .gateway import USER, Client, Gate, Program, echo
+from .gateway import USER, Client, Gate, Program, Terminal, echo
 from .loopback import json_error, text_stream
 from .program import WAIT
 from .test_rpc import request
@@ -216,7 +217,7 @@ def test_what_does_not_exist_is_told(program: Program) -> None:
         assert client.error("interrupt", session_key="agent:x")["code"] == -32004
         assert client.error("sessions.history", session_key="../../etc")["code"] == -32004
         assert client.error("approve", id="none", decision="allow")["code"] == -32004
-        assert client.error("cron.list")["code"] == -32601
+        assert client.error("cron.lists")["code"] == -32601
 
 
 # -- idempotency
@@ -243,6 +244,76 @@ def test_a_repeat_joins_the_turn_that_runs(tmp_path: Path) -> None:
         assert results == [results[0]] * 10 and results[0]["reply"] == "You said: once"
         assert {each["request"] for each in two.events if each["type"] == "done"} == set(joined)
         assert len(program.model.requests) == 1
+
+
+def test_a_key_belongs_to_the_session_of_its_message(program: Program) -> None:
+    with Client(program) as client:
+        for peer in ("alice", "bob"):
+            sent = client.call("send", text=f"I am {peer}", peer_id=peer, idempotency_key="1")
+            assert (sent["session_key"], sent["reply"]) == (f"agent:assistant:direct:{peer}", f"You said: I am {peer}")
+        assert client.call("send", text="I am alice", peer_id="alice", idempotency_key="1")["reply"].endswith("alice")
+    assert len(program.model.requests) == 2
+
+
+@pytest.mark.parametrize("other", [{"text": "y"}, {"peer_id": "bob"}, {"channel": "z"}, {"guild_id": "g"}])
+def test_a_key_that_another_message_of_the_session_has_is_refused(tmp_path: Path, other: dict[str, str]) -> None:
+    gate = Gate()
+    with Program(tmp_path, gate) as program, Client(program) as client:
+        client.call("agents.register", id="all", prompt="x", dm_scope="main")
+        first = {"text": "x", "peer_id": "alice", "agent_id": "all", "idempotency_key": "k"}
+        id = client.ask("send", **first)
+        program.model.wait_for_requests(1)
+        refused = [client.error("send", **{**first, **other})]
+        gate.open()
+        reply = client.answer(id)["result"]
+        refused.append(client.error("send", **{**first, **other}))
+        for each in refused:
+            assert (each["code"], each["data"]["parameter"]) == (-32602, "idempotency_key")
+            assert "another message" in each["data"]["problem"]
+        assert client.call("send", **first, stream=True) == reply
+    assert len(program.model.requests) == 1
+
+
+def test_a_gateway_that_was_closed_still_knows_what_it_has_answered(program: Program) -> None:
+    with Client(program) as client:
+        first = client.call("send", text="pay", idempotency_key="k")
+    program.reopen()
+    with Client(program) as client:
+        assert client.call("send", text="pay", idempotency_key="k") == first
+    assert len(program.model.requests) == 1
+
+
+def test_a_turn_that_ends_while_the_gateway_is_closed_is_not_run_again(tmp_path: Path) -> None:
+    gate, terminal = Gate(), Terminal()
+    with Program(tmp_path, gate, channels=[terminal]) as program:
+        with Client(program) as client:
+            id = client.ask("send", text="pay", idempotency_key="k")
+            program.model.wait_for_requests(1)
+            program.app.remove("websocket")
+            assert client.answer(id)["error"]["code"] == -32003
+        gate.open()
+        assert terminal.ended.wait(WAIT)
+        program.settled(lambda: list(program.app.channels) == ["cli"])
+        program.open()
+        with Client(program) as client:
+            assert client.call("send", text="pay", idempotency_key="k")["reply"] == "You said: pay"
+    assert len(program.model.requests) == 1
+
+
+def test_a_repeat_after_the_gateway_was_closed_joins_the_turn_that_still_runs(tmp_path: Path) -> None:
+    gate = Gate()
+    with Program(tmp_path, gate) as program:
+        with Client(program) as client:
+            client.ask("send", text="pay", idempotency_key="k")
+            program.model.wait_for_requests(1)
+            program.reopen()
+        with Client(program) as client:
+            id = client.ask("send", text="pay", idempotency_key="k", stream=True)
+            assert client.call("status")["channels"] == ["websocket"]
+            gate.open()
+            assert client.answer(id)["result"]["reply"] == "You said: pay"
+            assert client.events[-1]["type"] == "done"
+    assert len(program.model.requests) == 1
 
 
 def test_duplicates_from_many_threads_at_once_make_one_turn(program: Program) -> None:
@@ -281,7 +352,7 @@ class Answering:
 
     def ask(self, key: str) -> str:
         hearer = Hearer(Deaf(), "1", False)
-        reply: str = self.awaited.begin(Inbound("x", "websocket", "p"), "a", key, hearer).result(0)["reply"]
+        reply: str = self.awaited.begin(Inbound("x", "websocket", "p"), "a", Key("s", key), hearer).result(0)["reply"]
         return reply
 
 
@@ -295,6 +366,9 @@ class Deaf:
 
     def speaks_for(self, peer: str) -> bool:
         return False
+
+    def reserve(self, size: int) -> None:
+        pass
 
 
 def test_a_result_is_kept_for_an_hour() -> None:
@@ -312,3 +386,10 @@ def test_no_more_results_are_kept_than_there_is_room_for() -> None:
         answering.ask(f"{number}")
     assert answering.ask("2") == "3"
     assert answering.ask("0") == f"{MOST_KEPT + 3}"
+
+
+def test_long_results_are_kept_as_far_as_there_is_room() -> None:
+    repeats = Repeats(lambda: 0.0)
+    for number in range(5):
+        repeats.keep(Key("s", f"{number}"), b"", {"reply": "x" * (MOST_TEXT // 2)})
+    assert [number for number in range(5) if repeats.find(Key("s", f"{number}"), b"")] == [3, 4]

@@ -15,6 +15,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from agentkit import App
+from agentkit.channels.access import address
 from agentkit.channels.websocket import Gateway
 from agentkit.errors import SettingsError
 from agentkit.settings import Settings
@@ -266,3 +267,25 @@ def test_there_are_no_more_clients_than_there_may_be(tmp_path: Path) -> None:
         program.settled(lambda: not [each for each in threading.enumerate() if each.name == "gateway client"])
         with Client(program) as client:
             assert client.call("status")
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this system has no such sockets")
+def test_all_addresses_are_those_of_both_kinds(tmp_path: Path) -> None:
+    with Program(tmp_path, echo, host="::") as program:
+        port = program.gateway.address[1]
+        for host in ("[::1]", "127.0.0.1"):
+            with connect(f"ws://{host}:{port}", additional_headers=BEARER, proxy=None, open_timeout=WAIT):
+                pass
+
+
+@pytest.mark.parametrize(
+    ("written", "is_near"),
+    [("127.0.0.1", True), ("::1", True), ("::ffff:127.0.0.1", True), ("::ffff:10.0.0.1", False), ("fe80::1%lo", False)],
+)
+def test_an_address_of_ipv4_in_the_form_of_ipv6_is_that_address(written: str, is_near: bool) -> None:
+    assert address(written).is_loopback is is_near
+
+
+def test_this_machine_may_be_named_by_such_an_address(program: Program) -> None:
+    assert b" 101 " in upgrade(program, "Host: [::ffff:127.0.0.1]:80", f"Authorization: Bearer {TOKEN}")
+    assert b" 403 " in upgrade(program, "Host: [::ffff:10.0.0.1]", f"Authorization: Bearer {TOKEN}")

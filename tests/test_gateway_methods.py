@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agentkit.channels.outlet import MOST_PEERS
 from agentkit.envelope import Letter, NobodyThere
 
 from .gateway import TOKEN, USER, Client, Gate, Program, echo
@@ -64,6 +69,97 @@ def test_a_broken_file_of_bindings_is_told_and_stays(program: Program) -> None:
     assert path.read_text() == "[{"
 
 
+def test_many_bindings_are_told_in_parts(program: Program) -> None:
+    rows = [{"agent_id": "assistant", "tier": 1, "match_key": "peer_id", "match_value": f"discord:{10**17 + number}"}
+            for number in range(10_000)]  # fmt: skip
+    (program.workspace / "routes.json").write_text(json.dumps([{**each, "priority": 0} for each in rows]))
+    with Client(program) as client:
+        for params in ({}, {"limit": 10_000}):
+            error = client.error("bindings.list", **params)
+            assert error["code"] == -32602 and "limit" in error["data"]["problem"] and "10,000" in str(error)
+        found: list[Any] = []
+        while part := client.call("bindings.list", limit=3000, offset=len(found)):
+            found += part
+        assert [each["match_value"] for each in found] == [each["match_value"] for each in rows]
+        assert client.call("bindings.list", offset=9_999) == found[-1:]
+        assert client.call("bindings.list", limit=0) == client.call("bindings.list", limit=1, offset=10**9) == []
+        for wrong in ({"limit": -1}, {"offset": -1}, {"limit": "1"}):
+            assert client.error("bindings.list", **wrong)["code"] == -32602
+
+
+def test_agents_are_told_in_parts_too(program: Program) -> None:
+    with Client(program) as client:
+        for number in range(3):
+            client.call("agents.register", id=f"a{number}", prompt="x", name="n" * 400_000)
+        assert "limit" in client.error("agents.list")["data"]["problem"]
+        parts = [client.call("agents.list", limit=2, offset=offset) for offset in (0, 2)]
+        assert [each["id"] for part in parts for each in part] == ["assistant", "a0", "a1", "a2"]
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Another process that changes routes.json: it has the lock of its folder."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def test_requests_do_not_wait_for_a_change_that_another_process_holds_up(program: Program) -> None:
+    with Client(program) as client, Client(program) as other:
+        other.call("send", text="hi")
+        with held(program.workspace):
+            ids = [
+                client.ask("bindings.set", agent_id="assistant", match_key="peer_id", match_value=f"{number}")
+                for number in range(5)
+            ]
+            at_once = client.ask("interrupt", session_key=USER)
+            assert client.answer(at_once)["result"] == {"interrupted": False}
+            assert other.call("send", text="again")["reply"] == "You said: again"
+        assert client.answer(ids[-1])["result"]["match_value"] == "4"
+        assert list(client.answers) == [at_once, *ids]
+
+
+def test_messages_behind_a_change_are_begun_after_it_and_in_order(tmp_path: Path) -> None:
+    gate = Gate()
+    with Program(tmp_path, gate) as program, Client(program) as client:
+        client.call("agents.register", id="ops", prompt="x")
+        with held(program.workspace):
+            client.ask("bindings.set", agent_id="ops", match_key="peer_id", match_value="7")
+            listed = client.ask("bindings.list")
+            ids = [client.ask("send", text=f"{number}", peer_id="7") for number in range(5)]
+            assert client.call("status")["busy"] == 0
+            stopped = client.ask("interrupt", session_key="agent:ops:direct:7")
+            assert client.call("status") and stopped not in client.answers
+        assert client.answer(stopped)["result"] == {"interrupted": True}
+        gate.open()
+        answers = [client.answer(id) for id in ids]
+        assert answers[0]["error"]["data"]["category"] == "interrupted"
+        assert [each["result"]["reply"] for each in answers[1:]] == [f"You said: {number}" for number in range(1, 5)]
+        assert {each["result"]["agent_id"] for each in answers[1:]} == {"ops"}
+        assert len(client.answers[listed]["result"]) == 1
+
+
+def test_an_agent_and_its_binding_and_its_first_message_may_be_sent_at_once(program: Program) -> None:
+    with Client(program) as client:
+        client.ask("agents.register", id="new", prompt="x", persist=True)
+        client.ask("bindings.set", agent_id="new", match_key="peer_id", match_value="7")
+        assert client.call("send", text="hi", peer_id="7")["agent_id"] == "new"
+        assert client.call("send", text="hi", agent_id="new")["agent_id"] == "new"
+
+
+def test_a_gateway_that_stops_while_a_change_is_held_up_says_so(program: Program) -> None:
+    with Client(program) as client, held(program.workspace):
+        client.ask("bindings.set", agent_id="assistant", match_key="peer_id", match_value="7")
+        client.ask("send", text="hi")
+        assert client.call("status")
+        program.app.remove("websocket")
+        assert client.closed()[0] == 1001
+    assert program.model.requests == []
+
+
 def test_an_agent_that_is_registered_answers_until_the_program_ends(program: Program) -> None:
     with Client(program) as client:
         made = client.call("agents.register", id="Café Bot", prompt="You are a café.", name="The: café", tools=[])
@@ -89,6 +185,20 @@ def test_an_agent_that_is_persisted_has_a_folder_like_any_other(program: Program
     assert prompt.strip() in file.read_text() and prompt.strip() in program.model.requests[-1].said[0]
     assert program.model.requests[-1].json["model"] == "m2"
     assert sorted(each.name for each in program.workspace.iterdir() if each.name.endswith(".tmp")) == []
+
+
+def test_an_agent_is_made_where_the_folder_of_agents_leads(program: Program) -> None:
+    agents = program.workspace / ".agents"
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as other:
+        away = Path(other) / "agents"
+        away.mkdir()
+        (away / "assistant").mkdir()
+        (away / "assistant" / "AGENT.md").write_text("You are terse.")
+        agents.rename(program.workspace / "old")
+        agents.symlink_to(away)
+        with Client(program) as client:
+            assert client.call("agents.register", id="ops", prompt="x", persist=True)["id"] == "ops"
+        assert sorted(each.name for each in away.iterdir()) == ["assistant", "ops"]
 
 
 @pytest.mark.parametrize(
@@ -139,6 +249,33 @@ def test_sessions_are_listed_with_what_they_hold(program: Program) -> None:
         assert len(client.call("sessions.list", limit=1)) == 1
         for limit in (0, -1, 1001, 10**30):
             assert client.error("sessions.list", limit=limit)["code"] == -32602
+
+
+def test_a_session_can_be_interrupted_by_the_name_in_the_list(tmp_path: Path) -> None:
+    gate = Gate()
+    with Program(tmp_path, gate) as program, Client(program) as client:
+        id = client.ask("send", text="hi", peer_id="p" * 250)
+        program.model.wait_for_requests(1)
+        (listed,) = client.call("sessions.list")
+        assert listed["shortened"]
+        assert client.call("interrupt", session_key=listed["session_key"]) == {"interrupted": True}
+        assert client.answer(id)["error"]["data"]["category"] == "interrupted"
+        program.settled(lambda: client.call("status")["busy"] == 0)
+        assert client.call("interrupt", session_key=listed["session_key"]) == {"interrupted": False}
+        gate.open()
+
+
+def test_what_is_no_session_among_their_folders_is_left_out(program: Program) -> None:
+    sessions = os.fsencode(program.workspace / "sessions")
+    for name in (b"agent:\xff", b"agent:%FF", b"Old copy", b"agent:a:main"):
+        os.makedirs(os.path.join(sessions, name))
+        path = os.path.join(sessions, name, b"main.jsonl")
+        with open(path, "w") as file:
+            file.write('{"role":"user","content":"x"}\n')
+        os.utime(path, ns=(0, 2**62 * 3 // 2))
+    with Client(program) as client:
+        (listed,) = client.call("sessions.list")
+        assert listed["session_key"] == "agent:a:main" and listed["messages"] == 1
 
 
 def test_history_is_what_people_and_the_agent_have_said(tmp_path: Path) -> None:
@@ -214,3 +351,16 @@ def test_a_letter_goes_to_the_clients_of_whom_it_is_for(program: Program) -> Non
     program.settled(lambda: program.gateway.clients == 0)
     with pytest.raises(NobodyThere):
         program.gateway.send(letter("too late"))
+
+
+def test_of_very_many_people_the_ones_who_spoke_last_get_their_letters(program: Program) -> None:
+    with Client(program) as client:
+        for number in range(MOST_PEERS):
+            client.ask("send", text="/usage", peer_id=f"q{number}")
+        client.call("send", text="/usage", peer_id="q0")
+        client.call("send", text="/usage", peer_id="one more")
+        for peer in ("one more", "q0", f"q{MOST_PEERS - 1}"):
+            program.gateway.send(letter("hello", to=peer))
+            assert client.said("letter")["to"] == peer
+        with pytest.raises(NobodyThere):
+            program.gateway.send(letter("hello", to="q1"))

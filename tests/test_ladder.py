@@ -9,22 +9,29 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "agentkit"
 
 LADDER = """
- 0  __init__ errors folding records
- 1  cancel events printable dotenv values names frontmatter atomic jsonl pieces signature rpcmessage
- 2  files watch agentfiles envelope node calls thinking demo/ diagnosis/ lanes log exchange adapter ledger bindings rpc
- 3  command settings store workspace toolbox letters destinations channel newcomer sharedfile
- 4  wire approval prompt tools/ past fit profiles routes delivery awaited
- 5  dialects usetool conversation summary outbox staff
- 6  client compact archive
- 7  llm turn tries chronicle
- 8  session failover
- 9  history agents memory skills status routing desk background
-10  sessions methods mail
-11  channels/
-12  gates
-13  app
-14  serve
-15  __main__
+ 0  __init__ errors folding records cronexpr
+ 1  cancel events printable dotenv values names frontmatter atomic jsonl pieces signature rpcmessage entries
+ 1  schedule clock
+ 2  files watch agentfiles envelope node calls thinking demo/ diagnosis/ lanes log exchange adapter ledger rpc
+ 2  rota cronline userfile runs pulse beats
+ 3  command settings store workspace toolbox letters destinations channel newcomer sharedfile bindings jobs repeats
+ 4  reckoning wire approval prompt tools/ past fit profiles routes delivery awaited
+ 5  leftovers dialects usetool conversation summary outbox pigeonhole aside
+ 6  standings client compact archive staff
+ 7  llm turn tries chronicle contacts
+ 8  session failover plans
+ 9  history agents memory skills routing desk background
+10  sessions unattended
+11  heartbeat errand
+12  cron
+13  beside
+14  housekeeping mail timetable status
+15  methods
+16  channels/
+17  gates
+18  app
+19  serve
+20  __main__
 """
 
 RUNG = {name: int(line.split()[0]) for line in LADDER.strip().splitlines() for name in line.split()[1:]}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -63,6 +62,6 @@ def test_who_holds_the_lock_stands_in_it(tmp_path: Path) -> None:
     with Terminal(settled(tmp_path), "--plain", env=environment(tmp_path)) as terminal:
         terminal.expect("> ")
         lock = tmp_path / "workspace" / ".state" / "lock"
-        assert json.loads(lock.read_text()) == terminal.pid
+        assert lock.read_text().split() == [str(terminal.pid), "cli"]
         with Terminal(tmp_path, "--plain", env=environment(tmp_path)) as other:
             other.expect(rf"process {terminal.pid}")

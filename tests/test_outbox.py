@@ -155,6 +155,51 @@ def test_a_person_can_read_a_letter(desk: Desk) -> None:
     ).items()
 
 
+def test_a_letter_keeps_the_nonce_it_was_tried_with_before_and_what_it_replies_to(desk: Desk) -> None:
+    desk.outbox(Sink()).put("discord", "42", "hello", "turn-1", "77")
+    refuses, takes = Sink(fails()), Sink()
+    desk.outbox(refuses).start()
+    refuses.wait_for(tries=1)
+    desk.wait()
+    outbox = desk.outbox(takes)
+    outbox.start()
+    outbox.retry("all")
+    takes.wait_for(got=1)
+    assert [(each.nonce, each.reply) for each in (*refuses.tries, *takes.got)] == [("turn-1", "77")] * 2
+
+
+def test_of_several_parts_each_has_a_nonce_of_its_own(desk: Desk) -> None:
+    sink = Sink()
+    outbox = desk.outbox(sink, limit=5)
+    outbox.put("discord", "42", "hello world", "turn-1")
+    outbox.start()
+    sink.wait_for(got=2)
+    assert [each.nonce for each in sink.got] == [each.id for each in sink.got]
+
+
+def test_a_letter_from_before_there_were_such_nonces_arrives(desk: Desk) -> None:
+    desk.outbox(Sink()).put("discord", "42", "hello")
+    [path] = desk.files()
+    record = {key: value for key, value in json.loads(path.read_text()).items() if key not in ("nonce", "reply")}
+    path.write_text(json.dumps(record))
+    sink = Sink()
+    desk.outbox(sink).start()
+    sink.wait_for(got=1)
+    assert [(each.nonce, each.reply) for each in sink.got] == [(sink.got[0].id, "")] and desk.told == []
+
+
+def test_it_tells_whether_somebody_has_letters_that_wait(desk: Desk) -> None:
+    desk.outbox(Sink()).put("discord", "42", "hello")
+    sink = Sink()
+    outbox = desk.outbox(sink)
+    outbox.pause()
+    outbox.start()
+    assert outbox.waits("discord", "42") and not outbox.waits("discord", "43") and not outbox.waits("cli", "42")
+    outbox.resume()
+    sink.wait_for(got=1)
+    until(lambda: not outbox.waits("discord", "42"))
+
+
 def test_a_long_text_arrives_in_parts_in_order(desk: Desk) -> None:
     sink = Sink()
     outbox = desk.outbox(sink, limit=10)
@@ -247,6 +292,55 @@ assert all(done.acquire(timeout=20) for _ in range(2))
 outbox.stop(20)
 print(outbox.stats()[:3])
 """
+
+
+FULL_LOG = """
+import resource, sys, threading
+from pathlib import Path
+from agentkit import delivery, log
+from agentkit.outbox import Outbox
+
+workspace, tried, arrived = Path(sys.argv[1]), threading.Semaphore(0), threading.Event()
+log.start(workspace, "info", ())
+full = True
+
+def send(letter):
+    if full:
+        tried.release()
+        raise ValueError("the channel failed")
+    arrived.set()
+
+outbox = Outbox(workspace / ".state" / "outbox", send, lambda channel: 10)
+outbox.put("discord", "1", "one")
+delivery.log.info("x" * 5000)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+outbox.start()
+for _ in range(3):
+    assert tried.acquire(timeout=20)
+    while not outbox.retry("all"):
+        pass
+full = False
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+assert arrived.wait(20)
+outbox.stop(20)
+print(outbox.stats().sent)
+"""
+
+
+def test_a_log_that_cannot_be_written_stops_no_delivery(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FULL_LOG, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "1", done.stdout + done.stderr
+
+
+def test_what_a_file_from_elsewhere_is_called_does_not_spoil_the_names_of_letters(desk: Desk) -> None:
+    desk.folder.mkdir(parents=True)
+    (desk.folder / "ffffffffffffff-0000.json").write_text("{}")
+    outbox = desk.outbox(Sink())
+    outbox.put("discord", "1", "hi")
+    sink = Sink()
+    desk.outbox(sink).start()
+    sink.wait_for(got=1)
 
 
 def test_a_disk_that_is_full_while_letters_go_out_stops_none_of_them(desk: Desk) -> None:
@@ -739,6 +833,8 @@ WRONG: list[dict[str, object]] = [
     {"tried": 10**400},
     {"at": "today"},
     {"error": None},
+    {"nonce": 5},
+    {"reply": None},
 ]
 
 

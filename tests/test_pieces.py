@@ -157,6 +157,90 @@ def test_a_fence_longer_than_the_limit_is_cut_like_any_text() -> None:
     assert bare("".join(pieces(text, 2000))) == bare(text)
 
 
+@pytest.mark.parametrize(
+    ("before", "opening", "closing", "again"),
+    [
+        ("1. First:\n\n", "    ```bash", "    ```", "    ```bash"),
+        ("- a\n   - b\n", "     ```bash", "     ```", "     ```bash"),
+        ("1. First:\n", "\t```bash", "\t```", "\t```bash"),
+        ("1. First:\n", "      ```bash", "```", "      ```bash"),
+        ("", "- ```bash", "  ```", "  ```bash"),
+        ("", "10) ~~~bash", "    ~~~", "    ~~~bash"),
+        ("", "> ```bash", "> ```", "> ```bash"),
+        ("", ">> - ```bash", ">>   ```", ">>   ```bash"),
+        ("Said:\n", ">>> ```bash", "```", "```bash"),
+        ("", "Run: ```bash", "```", "```bash"),
+        ("", "- Run: ```bash", "  ```", "```bash"),
+        ("Use ``` or `` ``` ``, or ```this```:\n", "``` bash", "```", "```bash"),
+    ],
+)
+@pytest.mark.parametrize("limit", [70, 100, 400])
+def test_code_in_lists_quotes_and_behind_text_is_closed_and_opened_again(
+    before: str, opening: str, closing: str, again: str, limit: int
+) -> None:
+    quote = re.match("(?:>(?!>> ))*", opening)[0]  # type: ignore[index]
+    lines = [f"{quote} echo step {n}" for n in range(90)]
+    parts = pieces(before + "\n".join([opening, *lines, closing, "", *["done " * 5] * 9]), limit)
+    assert max(map(len, parts)) <= limit
+    cut = [each for each in parts if each.split("\n")[0] == again]
+    assert len(cut) > 2 and all(each.split("\n")[-1].strip(" \t>") == again.strip(" \t>")[:3] for each in cut[:-1])
+    assert [line for each in parts for line in each.split("\n") if "echo" in line] == lines
+    assert "done" in parts[-1] and ("```" not in parts[-1] or parts[-1] in cut)
+
+
+def test_a_long_line_of_quoted_code_stays_in_its_quote() -> None:
+    parts = pieces("> ```\n> " + "ab " * 60 + "\n> ```\nend", 50)
+    assert all(line.startswith("> ") or line == "end" for each in parts for line in each.split("\n"))
+    assert bare("".join(parts)).replace(">", "").replace("`", "") == "ab" * 60 + "end"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Use ``` to fence.",
+        "``` `x` ```",
+        "> ```py\n> x = 1\nno more of it",
+        "    ```\ncode by its indentation",
+        "-```\n- a",
+    ],
+)
+def test_marks_that_open_nothing_leave_the_block_after_them_whole(text: str) -> None:
+    block = "```py\n" + "\n".join(f"x = {n}" for n in range(40)) + "\n```"
+    first, *others = pieces(f"{text}\n\n{block}", 100)
+    assert first == text
+    assert [line for each in others for line in code(each)] == [("py", f"x = {n}") for n in range(40)]
+
+
+BLOCKS = st.lists(
+    st.sampled_from(
+        [
+            "word " * 12,
+            "",
+            "a\nb\nc",
+            "say ```x``` and `y`",
+            "```++\n{}\n```",
+            "1. Do:\n\n    ```++\n    {}\n    ```",
+            "- ```\n  {}\n  ```",
+            "> ```++\n> {}\n> ```",
+            "Run: ```++\n{}\n``` and so on",
+            "Run: ```{}```",
+        ]
+    ),
+    max_size=12,
+)
+
+
+@given(BLOCKS, st.integers(1, 90), st.integers(60, 200))
+@settings(max_examples=150, deadline=None)
+def test_every_piece_has_as_many_marks_that_open_as_that_close(blocks: list[str], size: int, limit: int) -> None:
+    text = "\n".join(each.replace("{}", "x" * size) for each in blocks)
+    parts = pieces(text, limit)
+    assert all(each.strip() and len(each) <= limit for each in parts)
+    assert re.sub("[^a-zA-Z]", "", "".join(parts)) == re.sub("[^a-zA-Z]", "", text)
+    if "Run: ```x" not in text:
+        assert all(each.count("```") % 2 == 0 for each in parts)
+
+
 @pytest.mark.parametrize("limit", [*range(16, 40), 60, 100, 200])
 def test_all_code_arrives_in_its_language_within_any_limit(limit: int) -> None:
     rng = random.Random(limit)
@@ -187,8 +271,23 @@ def test_nothing_but_fences_is_added_to_a_text_with_code(text: str, limit: int) 
 
 @pytest.mark.parametrize(
     "text",
-    ["x" * 10**6, "a b" * 333_333, "a\n" * 500_000, "```\n" * 250_000, "```py\n" + "\n" * 10**6, " " * 10**6 + "x"],
-    ids=["no space", "words", "lines", "fences", "blank code", "blanks"],
+    [
+        "x" * 10**6,
+        "a b" * 333_333,
+        "a\n" * 500_000,
+        "```\n" * 250_000,
+        "```py\n" + "\n" * 10**6,
+        " " * 10**6 + "x",
+        "``` " * 250_000,
+        "~~~ " * 250_000,
+        "a ```\n" * 160_000,
+        "> ```\n> a\n" * 100_000,
+        "> ```py\n" * 120_000,
+        "> ```\n" + "> a\n" * 200_000 + "b",
+        "- " * 500_000 + "```",
+        "    ```x\n" * 100_000,
+    ],
+    ids=lambda text: repr(text[:10]),
 )
 def test_a_megabyte_is_done_in_a_moment(text: str) -> None:
     assert max(map(len, pieces(text, 2000))) <= 2000

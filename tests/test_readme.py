@@ -9,7 +9,9 @@ import pytest
 
 from agentkit import App
 from agentkit.app import BUILT_IN
+from agentkit.cron import Cron
 from agentkit.settings import VARIABLES, Settings
+from agentkit.timetable import cron_tool
 
 from .test_ladder import LADDER
 
@@ -29,8 +31,13 @@ def settings() -> str:
     return "\n".join(("| setting | default | what it is |", "|---|---|---|", *rows))
 
 
+def unused() -> Cron:
+    raise AssertionError("a list of tools needs no jobs")
+
+
 def tools() -> str:
-    rows = [f"| `{each.name}` | {'yes' if each.asks else ''} | {each.description} |" for each in BUILT_IN]
+    there = (*BUILT_IN, cron_tool(unused))
+    rows = [f"| `{each.name}` | {'yes' if each.asks else ''} | {each.description} |" for each in there]
     return "\n".join(("| tool | asks first | what it does |", "|---|---|---|", *rows))
 
 

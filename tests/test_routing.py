@@ -273,6 +273,25 @@ def test_in_a_crowd_a_moment_is_enough_and_who_came_last_stays(rooms: Rooms) -> 
     assert len(rooms.sessions.all()) == MOST and rooms.sessions.all()[-1] is last
 
 
+def test_what_was_chosen_and_is_in_no_file_stays_in_memory(rooms: Rooms) -> None:
+    anew, chosen, plain = rooms.get("anew"), rooms.get("chosen"), rooms.get("plain")
+    anew.start(anew.archive.new())
+    chosen.model = "another"
+    rooms.now = 2 * IDLE
+    rooms.sessions.look()
+    assert rooms.sessions.all() == [anew, chosen] and plain not in rooms.sessions.all()
+
+
+def test_a_message_is_taken_by_the_session_that_is_in_memory_then(house: House) -> None:
+    door = house.open()
+    assert house.app is not None
+    for number in range(3):
+        door.answer("hi", peer="early")
+        for other in range(MOST + 3):  # those before are crowded out, sooner or later
+            house.app.view(Inbound("", "discord", f"{number}-{other}"))
+    assert door.answer("hi", peer="early") == "assistant 8"
+
+
 def test_what_cannot_be_saved_stays_in_memory(rooms: Rooms) -> None:
     full = rooms.get("full")
     (rooms.folder / "sessions").write_text("a file in the folder's place")
@@ -288,3 +307,13 @@ def test_people_who_have_spoken_once_take_no_thread(house: House) -> None:
     for number in range(300):
         door.answer("/agents", peer=f"person-{number}")
     assert threading.active_count() <= before + 1  # the one that gives sessions up
+
+
+def test_route_tells_of_who_was_switched_to(house: House) -> None:
+    door = house.open()
+    assert house.app is not None
+    door.name = "cli"
+    door.answer("/switch ops", channel="cli", peer="me")
+    told = door.answer("/route cli me", channel="cli", peer="me").split("\n")
+    assert told[0].startswith("ops answers: it was chosen with /switch") and told[-1].endswith("agent:ops:direct:me.")
+    assert door.answer("/route cli you", channel="cli", peer="me").startswith("assistant answers")

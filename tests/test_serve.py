@@ -102,6 +102,59 @@ def test_what_happens_is_told_as_json_for_programs(tmp_path: Path) -> None:
     assert not (tmp_path / "workspace" / ".state" / "gateway.token").exists()
 
 
+def test_it_ends_though_nobody_reads_what_it_tells(tmp_path: Path) -> None:
+    with (
+        Loopback(lambda request, index: text_stream("x" * 100_000)) as server,
+        serving(tmp_path, environment(tmp_path, server.url), "--log-json") as served,
+    ):
+        for _ in range(5):
+            assert "result" in served.ask("send", text="hi")
+        assert served.end() == 0
+
+
+def test_what_was_not_told_is_counted_for_who_reads_again(tmp_path: Path) -> None:
+    with (
+        Loopback(lambda request, index: text_stream("x" * 300_000)) as server,
+        serving(tmp_path, environment(tmp_path, server.url), "--log-json") as served,
+    ):
+        for number in range(8):
+            assert "result" in served.ask("send", text="hi", peer_id=f"p{number}")
+        gap = json.loads(served.wait_for("events were not told"))
+        assert gap["type"] == "notice" and int(gap["text"].split()[0]) >= 4
+        told = [json.loads(each) for each in served.said]
+        assert 3 <= sum(each["type"] == "done" for each in told) < 8
+        served.ask("send", text="hi")
+        assert json.loads(served.wait_for('"done"'))["type"] == "done"
+        assert served.end() == 0
+
+
+def test_status_tells_a_refusal_from_nobody_being_there(tmp_path: Path) -> None:
+    env = {**environment(tmp_path), "GATEWAY_HOST": "localhost"}
+    with serving(tmp_path, environment(tmp_path)) as served:
+        there = {**env, "GATEWAY_PORT": served.port}
+        for more, words in (
+            ({"GATEWAY_TOKEN": "another-token-0123456789"}, "has another token"),
+            ({"GATEWAY_HOST": "0.0.0.0"}, "HTTP 403"),
+        ):
+            asked = agentkit(tmp_path, "status", env={**there, **more})
+            assert asked.returncode == 1 and words in asked.stderr and "Nothing" not in asked.stderr
+            assert "another-token" not in asked.stderr and asked.stderr.count("\n") == 1
+    with Loopback([]) as server:
+        port = server.url.rsplit(":", 1)[1].partition("/")[0]
+        asked = agentkit(tmp_path, "status", env={**env, "GATEWAY_PORT": port})
+        assert asked.returncode == 1 and "no gateway of agentkit" in asked.stderr
+
+
+@pytest.mark.parametrize("held", ["a secret of somebody's\nwith lines", "short", "", "x" * 5000])
+def test_what_is_no_token_is_never_shown(tmp_path: Path, held: str) -> None:
+    file = tmp_path / "workspace" / ".state" / "gateway.token"
+    file.parent.mkdir(parents=True)
+    file.write_text(held)
+    asked = agentkit(tmp_path, "status", env={**environment(tmp_path), "GATEWAY_PORT": "1"})
+    assert asked.returncode == 2 and "is no token" in asked.stderr
+    assert "secret" not in asked.stderr and "xxx" not in asked.stderr
+
+
 def test_where_nobody_serves_status_says_what_to_do(tmp_path: Path) -> None:
     env = {**environment(tmp_path), "GATEWAY_TOKEN": "a-token-of-mine-0123456789", "GATEWAY_PORT": "1"}
     asked = agentkit(tmp_path, "status", env=env)

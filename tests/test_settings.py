@@ -402,7 +402,7 @@ def test_choices_are_listed_when_none_of_them_is_taken(tmp_path: Path) -> None:
 # They may be any word.
 FREE = (
     *("LLM_API_KEY", "LLM_API_KEY_1", "LLM_MODEL", "LLM_FALLBACK_MODELS", "DEFAULT_AGENT"),
-    *("GATEWAY_HOST", "GATEWAY_TOKEN", "DISCORD_BOT_TOKEN"),
+    *("GATEWAY_HOST", "GATEWAY_TOKEN", "DISCORD_BOT_TOKEN", "UNATTENDED_TOOLS"),
 )
 
 

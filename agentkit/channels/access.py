@@ -68,11 +68,25 @@ class Access:
             return False
         name = (match[1] or match[2]).casefold().removesuffix(".")
         try:
-            address: IPv4Address | IPv6Address = ip_address(name)
+            is_near = address(name).is_loopback
         except ValueError:
             return name in self._names
         # Names can be rebound, addresses cannot; which ones a machine has that others reach, it does not always know.
-        return address.is_loopback or name in self._names or not self._loopback
+        return is_near or name in self._names or not self._loopback
+
+
+def address(text: str) -> IPv4Address | IPv6Address:
+    """An IP address; an IPv4 address in the form of IPv6 (RFC 4291, section 2.5.5.2) is that IPv4 address.
+
+    Raises ValueError.
+    """
+    found = ip_address(text.partition("%")[0])
+    return (found.ipv4_mapped or found) if isinstance(found, IPv6Address) else found
+
+
+def is_token(text: str) -> bool:
+    """Has it the form of a token?"""
+    return _TOKEN.fullmatch(text) is not None
 
 
 def kept_token(path: Path) -> str:
@@ -86,7 +100,7 @@ def kept_token(path: Path) -> str:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(f"{path} is no regular file")
         text = os.read(fd, 2 * LONGEST).decode("utf-8", "replace").strip()
-        if _TOKEN.fullmatch(text):
+        if is_token(text):
             os.fchmod(fd, 0o600)
             return text
     finally:

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ..channel import TERMINAL, AnswerAsk, Dispatch
 from ..command import Commands
-from ..events import ENDINGS, Answer, Ask, Decision, Done, Error, Event, Inbound, Notice, Text
+from ..events import ENDINGS, Answer, Ask, Decision, Error, Event, Heard, Inbound, Notice, Text
 from ..printable import printable
-from ..store import typed
+from ..store import is_occasion, typed
 from .mailbox import Mailbox, Signals
 from .others import Others
-from .wording import WAY_BACK
+from .wording import WAY_BACK, ended
 
 if TYPE_CHECKING:
     from ..envelope import Letter
@@ -48,6 +48,7 @@ class Console:
     limit: int | None = None
     peer = "cli-user"
     ask_limit: float | None = None
+    writing = False  # is an answer being written, in the middle of which nothing else can be told?
 
     def __init__(
         self,
@@ -69,6 +70,7 @@ class Console:
         self._turn = ""  # the id of the one that runs
         self._muted = ""  # the id of one that was interrupted: what is still to be said of it is not shown
         self._asks: deque[Ask] = deque()
+        self._heard: dict[str, Heard] = {}  # what began the turns of other channels that run
         self._line: list[bytes] = []  # what has come of the next one
         self._warned = False  # that leaving now costs something
         self._prompted = False
@@ -104,7 +106,7 @@ class Console:
         """Say everything there is to say; returns the exit code. session: the key of a sender's session; past: what was
         said before, if it goes on."""
         self._commands, self._interrupt = commands, interrupt
-        self._others = Others(lambda: session(Inbound("", self.name, self.peer)))
+        self._others = Others(lambda: session(Inbound("", self.name, self.peer)), lambda: self.writing)
         self._signals = Signals(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         try:
             self._recall(past)
@@ -124,7 +126,7 @@ class Console:
 
     def _recall(self, messages: Sequence[Mapping[str, Any]]) -> None:
         """Show the end of what was said before, in a conversation that goes on."""
-        said = [each for each in messages if each["role"] != "tool" and each.get("content")]
+        said = [each for each in messages if each["role"] != "tool" and each.get("content") and not is_occasion(each)]
         if (more := len(said) - RECALLED) > 0:
             self.tell(f"({more} messages before these: /history {len(said)})")
         for each in said[-RECALLED:]:
@@ -154,7 +156,9 @@ class Console:
 
     def _wait(self) -> None:
         """Sleep until something comes: events, signals, lines, or the end of the time."""
-        if self._chat and not self._turn and not self._prompted:
+        if self._asks and not self._prompted:
+            self._show_ask()
+        elif self._chat and not self._turn and not self._prompted:
             self._prompt("> ")
         sources: list[int | Mailbox | Signals] = [self._mail, self._signals]
         # A pipe is read when its last line is answered, a terminal at any time: its lines may be answers or commands.
@@ -183,17 +187,21 @@ class Console:
             self._take_signals()
             if (told := self._others.told(event)) is not None:
                 self._take(told)
+            for each in self._others.kept():
+                self._take(each)
 
     def _take(self, event: Event) -> None:
         if isinstance(event, Text) and event.turn == self._muted:
             return
-        if self._prompted and not self._turn:
+        if self._prompted and (self._asks or not self._turn):
             self._prompted = False  # it comes again, below what is shown now
             self.tell("")
         if isinstance(event, Ask) and self._decision:
             self._answer(self.peer, event.id, Answer(self._decision))
-        if isinstance(event, Done) and event.turn in self._others:
-            self.tell(event.text)
+        if isinstance(event, Heard):
+            self._heard[event.turn] = event
+        if isinstance(event, ENDINGS) and event.turn in self._others:
+            self.tell(ended(event, self._heard.pop(event.turn)))
             return
         self.render(event)
         if isinstance(event, Ask) and not self._decision:
@@ -314,6 +322,7 @@ class Console:
         self._waiting.clear()
         if self._turn:
             self._muted = self._turn
+            self._asks.clear()
             self._interrupt(Inbound("", self.name, self.peer))
         if self._ended:
             self._timeout, self._deadline = None, time.monotonic() + LAST_WORDS

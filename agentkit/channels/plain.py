@@ -6,6 +6,7 @@ On a terminal the answer streams; into a pipe or a file it goes when it is compl
 from __future__ import annotations
 
 from ..events import (
+    ENDINGS,
     Compacted,
     Done,
     Error,
@@ -28,12 +29,17 @@ SHOWN_LINES = 5  # of a tool's output
 class Plain(Console):
     """The accessible chat of `--plain`, pipes, and `agentkit run`."""
 
-    _streamed = ""  # the last character of the reply that is coming in
+    _last = ""  # character of the line that is open on stdout
 
     def render(self, event: Event) -> None:
+        self._render(event)
+        if event.turn == self._turn and isinstance(event, (ToolStarted, Failover, *ENDINGS)):
+            self.writing = False
+
+    def _render(self, event: Event) -> None:
         if isinstance(event, Text):
             if self._out.isatty():
-                self._streamed = (self._streamed + event.text)[-1:]
+                self.writing, self._last = True, (self._last + event.text)[-1:]
                 self.write(printable(event.text))
         elif isinstance(event, Done):
             self._done(event)
@@ -50,7 +56,7 @@ class Plain(Console):
             self._break_line()
             self.tell(f"{'note' if event.level == 'info' else event.level}: {event.text}")
         elif isinstance(event, Failover):
-            again = " The answer begins again." if self._streamed else ""
+            again = " The answer begins again." if self.writing else ""
             self._break_line()
             if said := failover(event):
                 self.tell(f"note: {said}{again}")
@@ -65,18 +71,16 @@ class Plain(Console):
             self.tell("interrupted")
 
     def _done(self, event: Done) -> None:
-        streamed = self._streamed and event.turn == self._turn  # a command's answer may come in between
+        streamed = self.writing and event.turn == self._turn  # a command's answer may come in between
+        self._break_line()
         if event.text and not streamed:
-            self._break_line()
             self.write(printable(event.text).removesuffix("\n") + "\n")
-        elif streamed:
-            self._break_line()
 
     def _break_line(self) -> None:
         """End the line that the answer has left open."""
-        if self._streamed and self._streamed != "\n":
+        if self._last and self._last != "\n":
             self.write("\n")
-        self._streamed = ""
+        self._last = ""
 
 
 def _first_lines(output: str) -> str:

@@ -18,10 +18,12 @@ from ..envelope import Letter, NobodyThere
 from ..errors import SettingsError
 from ..events import Event
 from ..methods import NAME, Methods, Requests, Running, Table
-from ..rpc import NOT_AUTHORISED, RpcError
+from ..rpc import NOT_AUTHORISED, TOO_BUSY, RpcError
+from . import closed
 from .access import Access, kept_token
 from .door import Door, listen
-from .outlet import Line, Outlet
+from .ear import hear
+from .outlet import TRY_AGAIN_LATER, Backlog, Line, Outlet
 
 if TYPE_CHECKING:
     from websockets.http11 import Request, Response
@@ -31,12 +33,13 @@ log = logging.getLogger("agentkit")
 
 LARGEST = 1 << 20  # bytes of a message from a client
 HANDSHAKE = 10.0  # seconds to connect, and again to say the token
-PING = 20.0  # seconds between pings, and to answer one
 GOODBYE = 1.0  # seconds that a client has to answer a close
 LAST_WORDS = 1.5  # seconds that all clients have together when the gateway stops
 LAST_READS = 0.5  # seconds of those that what is being read for them has
 
 GOING_AWAY, POLICY = 1001, 1008  # RFC 6455, section 7.4.1
+
+CROWDED = "There are too many clients: GATEWAY_MAX_CLIENTS allows for more."
 
 
 class Gateway:
@@ -55,9 +58,11 @@ class Gateway:
         self, app: Running, host: str, port: int, token: str, origins: Collection[str], max_clients: int
     ) -> None:
         self._host, self._port, self._token, self._origins, self._most = host, port, token, origins, max_clients
+        self._app = app
         self._file = app.workspace / ".state" / "gateway.token"
         self._methods = Methods(app, lambda: self.clients)
         self._door: Door | None = None
+        self._backlog = Backlog()
         self._lock = threading.Lock()  # serialises the two below
         self._stopping = False
         self._clients: dict[socket.socket, Outlet] = {}  # those that are let in
@@ -104,6 +109,8 @@ class Gateway:
         self._methods.awaited.start(dispatch, answer)
         self._server = self._made(listener)
         self._door = Door(listener, self._server.handler, self._most)
+        self._door.open()
+        closed.leave(self._app)
         log.info("the gateway listens at %s", self.url)
 
     def show(self, event: Event) -> None:
@@ -125,8 +132,13 @@ class Gateway:
                 return
             self._stopping = True
         deadline = time.monotonic() + LAST_WORDS
+        awaited = self._methods.awaited
+        if not self._app.lanes.stopping:
+            self._app.add(closed.Closed(self._app, awaited))
         door.shut()
         self._methods.stop(LAST_READS)
+        if awaited.is_over:
+            closed.leave(self._app)
         for line in door.lines:
             if line not in clients:
                 line.hang_up()
@@ -153,8 +165,7 @@ class Gateway:
             compression=None,
             server_header=None,
             open_timeout=HANDSHAKE,
-            ping_interval=PING,
-            ping_timeout=PING,
+            ping_interval=None,
             close_timeout=GOODBYE,
             max_size=LARGEST,
             logger=silent,
@@ -170,10 +181,12 @@ class Gateway:
             if refusal.status == 401:
                 response.headers["WWW-Authenticate"] = "Bearer"
             return response
-        if self._stopping:
+        door, line = self._door, connection.socket
+        if self._stopping or door is None:
             return connection.respond(503, "The gateway stops.\n")
-        if self._door is not None and self._door.is_crowded:
-            return connection.respond(503, "There are too many clients: GATEWAY_MAX_CLIENTS allows for more.\n")
+        assert isinstance(line, Line)
+        if door.is_full if "Authorization" not in request.headers else not door.admit(line):
+            return connection.respond(503, f"{CROWDED}\n")
         return None
 
     def _talk(self, connection: ServerConnection) -> None:
@@ -182,11 +195,13 @@ class Gateway:
 
         line = connection.socket
         assert isinstance(line, Line) and connection.request is not None
-        client = Outlet(connection, line)
+        client = Outlet(connection, line, self._backlog)
         with suppress(ConnectionClosed, OSError):
-            if "Authorization" not in connection.request.headers and not self._is_known(connection, client):
-                connection.close(POLICY, "not authorised")
-                return
+            if "Authorization" not in connection.request.headers:
+                refusal = self._refusal(connection, client, line)
+                if refusal:
+                    connection.close(*refusal)
+                    return
             with self._lock:
                 self._clients[line] = client
             try:
@@ -194,7 +209,7 @@ class Gateway:
                 while True:
                     if self._stopping:
                         client.end(GOING_AWAY, "the gateway stops")
-                    requests.begin(connection.recv()).add_done_callback(partial(_reply, client))
+                    requests.begin(hear(connection, client)).add_done_callback(partial(_reply, client))
             finally:
                 client.close()
                 client.join()
@@ -202,22 +217,27 @@ class Gateway:
                 with self._lock:
                     del self._clients[line]
 
-    def _is_known(self, connection: ServerConnection, client: Outlet) -> bool:
-        """Is the first message an `auth` request with the token? Nothing else is done before that."""
-        known = False
+    def _refusal(self, connection: ServerConnection, client: Outlet, line: Line) -> tuple[int, str] | None:
+        """Is the first message an `auth` request with the token? Nothing else is done before that; returns what to
+        close the connection with, where it is not let in."""
+        refusal: tuple[int, str] | None = (POLICY, "not authorised")
 
         def auth(token: str) -> bool:
-            nonlocal known
-            known = self._auth(token)
-            return known
+            nonlocal refusal
+            self._auth(token)
+            if self._door is None or not self._door.admit(line):
+                refusal = (TRY_AGAIN_LATER, "there are too many clients")
+                raise RpcError(TOO_BUSY, CROWDED)
+            refusal = None
+            return True
 
         try:
             message = connection.recv(HANDSHAKE)
         except TimeoutError:
-            return False
+            return refusal
         if (answer := Requests(_Only({"auth": auth}), client).handle(message)) is not None:
             connection.send(answer)
-        return known
+        return refusal
 
     def _auth(self, token: str) -> bool:
         """Say the token: the first request of a connection that has not done so in its Authorization header."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..events import Compacted, Failover, Heard
+from ..events import Compacted, Done, Error, Event, Failover, Heard, Interrupted
 from ..printable import printable, span
 
 LONGEST = 200  # characters
@@ -31,6 +31,18 @@ def failover(event: Failover) -> str:
 
 def heard(event: Heard) -> str:
     return f"{event.peer} ({event.channel}): {event.text}"
+
+
+def ended(event: Event, heard: Heard) -> str:
+    """How a turn of another channel has ended, and whose it was: it may come after what somebody else has said."""
+    text = "interrupted"
+    if isinstance(event, Error):
+        text = f"error: {event.message}"
+    elif isinstance(event, Done):
+        text = event.text
+    elif isinstance(event, Interrupted) and event.text:
+        text = f"{event.text}\ninterrupted"
+    return f"to {heard.peer} ({heard.channel}): {text}"
 
 
 def compacted(event: Compacted) -> str:

@@ -32,7 +32,7 @@ BOM = b"\xef\xbb\xbf"
 def read_file(
     path: str,
     offset: Annotated[int, "first line, from 1"] = 1,
-    limit: Annotated[int, "how many lines"] = 2000,
+    limit: int = 2000,
     *,
     scope: Scope,
 ) -> str:
@@ -133,7 +133,7 @@ def preview_write(path: str, content: str, *, scope: Scope) -> str:
 
 @tool(asks=True, preview=preview_write)
 def write_file(path: str, content: str, *, scope: Scope) -> str:
-    """Write a whole file; missing folders are made."""
+    """Write a whole file."""
     text = _encodable(content)
     with in_words(path):
         new = _for_writing(scope).replace(path, text.encode())
@@ -202,7 +202,7 @@ def _encodable(text: str) -> str:
 
 @tool(read_only=True)
 def list_dir(path: str = ".", *, scope: Scope) -> str:
-    """List a folder: folders end in /, files have their size."""
+    """List a folder, with sizes."""
     fence, path = Fence((*scope.roots, *scope.readable), scope.closed, scope.opened), path or "."
     with _reading(path, fence):
         try:

@@ -30,7 +30,7 @@ SYSTEM = frozenset(("/proc", "/sys", "/dev"))  # no files, though they look like
 
 @tool(read_only=True)
 def glob(pattern: Annotated[str, "like src/**/*.py"], path: str = ".", *, scope: Scope) -> str:
-    """Find files and folders by name."""
+    """Find files by name."""
     if not pattern.strip():
         raise ToolError("the pattern is empty: **/* stands for everything")
     search, path = _Search(scope), path or "."
@@ -63,14 +63,14 @@ def _matching(search: _Search, pattern: str, path: str) -> Iterator[_Entry]:
 
 @tool(read_only=True)
 def grep(
-    pattern: Annotated[str, "regular expression"],
+    pattern: Annotated[str, "regex"],
     path: str = ".",
-    include: Annotated[str, "names, like *.py"] = "",
+    include: Annotated[str, "like *.py"] = "",
     ignore_case: bool = False,
     *,
     scope: Scope,
 ) -> str:
-    """Search the lines of a file, or of all files below a folder."""
+    """Search the lines of a file, or of all below a folder."""
     if not pattern:
         raise ToolError("the pattern is empty: give what to search for")
     search, path = _Search(scope), path or "."

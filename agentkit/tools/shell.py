@@ -44,7 +44,7 @@ def preview(command: str, timeout: float = 120, *, scope: Scope) -> str:
 
 @tool(asks=True, preview=preview)
 def bash(command: str, timeout: float = 120, *, scope: Scope) -> str:
-    """Run a shell command in the working directory; timeout in seconds (120), at most 3600.
+    """Run a shell command; timeout in seconds (120), at most 3600.
 
     Returns stdout and stderr as they came. Raises ToolError unless the exit status is 0; its last line says in
     brackets how it ended. What the command leaves running in the background goes on, and is named.

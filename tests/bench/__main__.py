@@ -30,6 +30,7 @@ TOPICS = (
     "failover",
     "gateway",
     "ways",
+    "schedules",
 )  # modules that register figures, in the table's order
 
 ROW = "{:<30} {:>11} {:>11} {:>6} {:>10}  {:<7} {}"

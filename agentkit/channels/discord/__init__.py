@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as TooLate
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from ...channel import AnswerAsk, Dispatch
@@ -24,7 +26,9 @@ from ...envelope import DeliveryError, Letter, NobodyThere
 from ...errors import SettingsError
 from ...events import Error, Event, Inbound
 from ...printable import printable
-from .posts import Post, Posts
+from .lookups import Daemons
+from .patience import PATIENCE, TELL, Patience
+from .posts import Post, Posts, Put, Waits
 from .said import Ears
 from .seen import Seen
 from .talk import LIMIT, SHOWN, Talk
@@ -47,9 +51,10 @@ class Discord:
     """A Channel.
 
     token: the bot's; channels: ids of those in which every message is for it; allowed: ids of the users who are heard,
-    empty: anyone, and then tools that ask are refused; put: gives the outbox a text (channel, to, text), for an answer
-    that Discord does not take; tell: hears what the owner should know; connected: called when it is, so that letters
-    that wait are tried; seen: the file that tells which messages were taken; ask_limit: seconds.
+    empty: anyone, and then tools that ask are refused; put: gives the outbox a text (channel, to, text, nonce, reply),
+    for an answer that Discord does not take; tell: hears what the owner should know; connected: called when it is, so
+    that letters that wait are tried; seen: the file that tells which messages were taken; ask_limit: seconds; waits:
+    does the outbox hold letters for somebody? Answers then go there too, to stay in order.
 
     `to` in letters is `channel:ID`, a thread's too, `user:ID`, or an ID alone: a channel that the bot knows, else a
     user, else a channel.
@@ -63,20 +68,26 @@ class Discord:
         token: str,
         channels: Collection[str],
         allowed: Collection[str],
-        put: Callable[[str, str, str], object],
+        put: Put,
         tell: Callable[[str], None],
         connected: Callable[[], None],
         seen: Path,
         ask_limit: float = 120.0,
+        waits: Waits = lambda to: False,
+        patience: Patience = PATIENCE,
     ) -> None:
         self.can_ask = bool(allowed)
         self.ask_limit: float | None = ask_limit
         self._token, self._tell, self._connected = token, tell, connected
         self._inbox: SimpleQueue[Inbound | None] = SimpleQueue()
-        self._posts = Posts(self._send, put, tell)
+        self._posts = Posts(self._send, put, waits, tell)
         self._turns = Turns(self._show_typing)
         self._seen = Seen(seen)
         self._ears = Ears(channels, allowed)
+        self._patience = patience
+        self._late: SimpleQueue[Event] = SimpleQueue()  # what there was to show when the loop had ended
+        self._showing = threading.Lock()  # serialises the showing of it
+        self._over = threading.Event()  # nothing more happens in the threads
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()  # serialises the two below: what is called in the loop is run
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -84,7 +95,7 @@ class Discord:
         self._ending = asyncio.Event()
         self._bot: Bot | None = None
         self._state = "not started"
-        self._up, self._told = False, False
+        self._up, self._told, self.ended = False, False, False
         self._since = self._last_event = 0.0  # seconds since 1970; 0: never
 
     # -- from any thread
@@ -108,14 +119,17 @@ class Discord:
             thread.start()
 
     def show(self, event: Event) -> None:
-        if event.turn in self._turns and isinstance(event, SHOWN):
-            self._call(self._talk.show, event)
+        """Also after the end: what then ends a turn becomes a letter."""
+        if event.turn in self._turns and isinstance(event, SHOWN) and not self._call(self._talk.show, event):
+            self._late.put(event)
+            self._show_late()
 
     def send(self, letter: Letter) -> None:
         if not (text := printable(letter.text)).strip():
             return  # Discord has no messages without text
         arrived: Future[None] = Future()
-        post = Post(letter.to, text, letter.nonce, letter=arrived)
+        reply = int(letter.reply) if re.fullmatch("[0-9]{1,19}", letter.reply) else 0
+        post = Post(letter.to, text, letter.nonce, reply, letter=arrived)
         if not self._up or not self._call(self._posts.add, post):
             raise NobodyThere(f"Discord is {self._state}")
         try:
@@ -129,11 +143,16 @@ class Discord:
         with self._lock:
             self._stopping = True
         self._call(self._ending.set)
-        self._inbox.put(None)
         deadline = time.monotonic() + END
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - time.monotonic()))
+            self._inbox.put(None)  # behind what the first of them has handed in
+
+    @property
+    def awaited(self) -> bool:
+        """Do turns run that began here? Their ends have to be shown here, also when it was stopped."""
+        return bool(len(self._turns))
 
     def status(self) -> str:
         """How it stands, for a person."""
@@ -143,6 +162,13 @@ class Discord:
         if self._ears.unheard:
             lines.append(f"{self._ears.unheard:,} messages were not of allowed users, the last of {self._ears.last}")
         return "\n".join(lines)
+
+    def _show_late(self) -> None:
+        if not self._over.is_set():
+            return  # the thread sees to it
+        with self._showing, suppress(Empty):
+            while True:
+                self._talk.show(self._late.get_nowait())
 
     def _call(self, function: Callable[..., Any], *args: Any) -> bool:
         """Have something called in the loop; False: that has ended, or was never begun."""
@@ -160,9 +186,11 @@ class Discord:
         except ImportError as error:
             self._end(f"discord.py cannot be loaded ({error}). {INSTALL}")
             return
-        self._bot = bot = Bot(self._token, Hears(self._talk.hear, self._is_up, self._is_down, self._is_alive))
+        hears = Hears(self._talk.hear, self._is_up, self._is_down, self._is_alive)
+        self._bot = bot = Bot(self._token, hears, self._patience)
         self._seen.load()
         loop = asyncio.new_event_loop()
+        loop.set_default_executor(Daemons())
         try:
             with self._lock:
                 if self._stopping:
@@ -177,6 +205,8 @@ class Discord:
                 self._loop = None
             loop.run_until_complete(self._leave(loop))
             loop.close()
+            self._over.set()
+            self._show_late()
 
     async def _live(self, bot: Bot) -> None:
         connection = asyncio.ensure_future(bot.run())
@@ -185,8 +215,10 @@ class Discord:
         self._up = False
         if connection.done():
             self._end(connection.result())
+            self._talk.close("the connection to Discord has ended")
         else:
             self._stands("stopped", False)
+            self._talk.close("Discord was switched off")
         await self._posts.end(GRACE, NobodyThere(f"Discord is {self._state}"))
         connection.cancel()
         ending.cancel()
@@ -194,7 +226,11 @@ class Discord:
 
     async def _leave(self, loop: asyncio.AbstractEventLoop) -> None:
         """Nothing more is called in the loop: end what was begun just before that."""
-        await self._posts.end(0.0, NobodyThere(f"Discord is {self._state}"))
+        why = NobodyThere(f"Discord is {self._state}")
+        self._talk.close("the connection to Discord has ended")
+        self._turns.close()
+        self._posts.close(why)
+        await self._posts.end(0.0, why)
         others = asyncio.all_tasks(loop) - {asyncio.current_task(loop)}
         for task in others:
             task.cancel()
@@ -218,10 +254,12 @@ class Discord:
             self._stands(f"connected as {whom}", True)
             self._connected()
 
-    def _is_down(self, why: str) -> None:
+    def _is_down(self, why: str, failures: int) -> None:
         if self._stopping:
             return
-        if why and not self._last_event and not self._told:
+        if failures == 1:
+            self._told = False
+        if why and not self._told and (failures >= TELL or not self._last_event):
             self._told = True
             self._tell(f"{why}. It is tried again until it works; /discord status tells.")
         self._stands(f"not connected ({why or 'the connection was lost'})", False)
@@ -231,6 +269,7 @@ class Discord:
 
     def _end(self, why: str) -> None:
         """It is over, before anybody wanted that."""
+        self.ended = True
         self._stands(f"not connected ({why.rstrip('.')})", False)
         self._tell(why)
 
@@ -242,6 +281,7 @@ class Discord:
 
     async def _send(self, post: Post) -> int:
         assert self._bot is not None
+        await self._turns.quiet(post.to)
         return await self._bot.post(post)
 
     async def _show_typing(self, channel: int) -> None:

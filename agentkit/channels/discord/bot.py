@@ -10,21 +10,23 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+import aiohttp
 import discord
 from discord.gateway import KeepAliveHandler
 
 from ...envelope import DeliveryError, NobodyThere
+from .patience import Patience
 from .posts import Post
 from .said import Said, one_line
 
 log = logging.getLogger("agentkit")
 
 PORTAL = "https://discord.com/developers/applications"
-PAUSES = (1.0, 5.0, 25.0, 120.0, 300.0)  # seconds until the next try to connect, the last one again and again
 GOODBYE = 0.5  # seconds that Discord has to answer a close
 CANCELS = 3  # before Python 3.12, wait_for may swallow one (python/cpython#86296)
 REASON = 200  # characters
 GONE = 10008  # code of Discord's: what was sent with this nonce arrived, and was deleted since
+NO_HISTORY = 160002  # who may not read what was said may not reply to it either
 
 _ADDRESS = re.compile(r"(?:(channel|user):)?([0-9]{1,19})", re.ASCII)
 
@@ -37,36 +39,39 @@ _ENDS = {
 
 
 class Hears(NamedTuple):
-    """Who is told what, in the event loop. said: a message; up: connected as whom; down: not any more, and why,
-    where discord.py does not see to it by itself; alive: there was an event."""
+    """Who is told what, in the event loop. said: a message; up: connected as whom; down: not any more, why, and how
+    often in a row ("" and 0 where discord.py sees to it by itself); alive: there was an event."""
 
     said: Callable[[Said], None]
     up: Callable[[str], None]
-    down: Callable[[str], None]
+    down: Callable[[str, int], None]
     alive: Callable[[], None]
 
 
 class Bot:
     """Lives in one event loop."""
 
-    def __init__(self, token: str, hears: Hears) -> None:
-        self._token, self._hears = token, hears
+    def __init__(self, token: str, hears: Hears, patience: Patience) -> None:
+        self._token, self._hears, self._patience = token, hears, patience
         self._client: discord.Client | None = None
-        self._was_up = False
+        self._up_since: float | None = None  # in the loop's time
 
     async def run(self) -> str:
         """Be connected, whatever happens; returns, for a person, why that cannot be."""
+        if not self._token.strip().isprintable():
+            return _ENDS[4004]  # it cannot even be sent
         failures = 0
+        loop = asyncio.get_running_loop()
         while True:
-            self._was_up = False
+            self._up_since = None
             try:
                 why, wait = await self._live()
             except _Refused as refused:
                 return str(refused)
-            failures = 1 if self._was_up else failures + 1
-            pause = max(wait, PAUSES[min(failures, len(PAUSES)) - 1])
+            failures = self._patience.failures(failures, loop.time() - (self._up_since or loop.time()))
+            pause = max(wait, self._patience.pause(failures))
             log.info("Discord: %s; the next try in %g s", why, pause)
-            self._hears.down(why)
+            self._hears.down(why, failures)
             await asyncio.sleep(pause)
 
     async def post(self, post: Post) -> int:
@@ -79,19 +84,35 @@ class Bot:
                 more["reference"] = discord.MessageReference(
                     message_id=post.reply, channel_id=channel.id, fail_if_not_exists=False
                 )
-            nobody = discord.AllowedMentions.none()
-            return (await channel.send(post.text, nonce=post.nonce, allowed_mentions=nobody, **more)).id
+            try:
+                return await _send(channel, post, **more)
+            except discord.HTTPException as error:
+                if not more or (error.code != NO_HISTORY and "message_reference" not in str(error.text)):
+                    raise
+            return await _send(channel, post)  # better than nothing
         except DeliveryError:
             raise
         except Exception as error:  # whatever it is, nobody knows that Discord has it
             if isinstance(error, discord.NotFound) and error.code == GONE:
                 return 0
+            if _is_stumble(error):
+                log.warning("discord.py has stumbled", exc_info=error)
             raise _refusal(error) from error
 
     async def show_typing(self, channel: int) -> None:
-        """Show, for some 10 seconds, that an answer is being written."""
+        """Show, for some 10 seconds, that an answer is being written. When it is cancelled, that is not shown later."""
         with suppress(Exception):  # it is no more than a courtesy
-            await self._logged_in().get_partial_messageable(channel).typing()
+            client = self._logged_in()
+            request = asyncio.ensure_future(_type(client.get_partial_messageable(channel)))
+            try:
+                await asyncio.shield(request)
+            except asyncio.CancelledError:
+                # A request that is broken off while it waits for the end of a global rate limit leaves discord.py
+                # waiting for ever.
+                no_limit = getattr(client.http, "_global_over", None)
+                if no_limit is not None and no_limit.is_set():
+                    request.cancel()
+                raise
 
     # -- the connection
 
@@ -131,7 +152,7 @@ class Bot:
             self._is_up(client)
 
         async def on_disconnect() -> None:
-            self._hears.down("")
+            self._hears.down("", 0)
 
         async def on_socket_event_type(event: str) -> None:
             self._hears.alive()
@@ -143,7 +164,8 @@ class Bot:
         return client
 
     def _is_up(self, client: discord.Client) -> None:
-        self._was_up = True
+        if self._up_since is None:
+            self._up_since = asyncio.get_running_loop().time()
         self._hears.up(f"{one_line(str(client.user), REASON)} ({client.user.id if client.user else '?'})")
 
     def _logged_in(self) -> discord.Client:
@@ -174,7 +196,7 @@ class _Refused(Exception):
 
 def _reason(error: BaseException | None) -> tuple[str, float]:
     """Why a connection has ended, and for how many seconds Discord wants no other try. Raises _Refused."""
-    if isinstance(error, (discord.LoginFailure, ValueError)):  # a ValueError: it cannot even be sent
+    if isinstance(error, discord.LoginFailure):
         raise _Refused(_ENDS[4004])
     if isinstance(error, discord.PrivilegedIntentsRequired):
         raise _Refused(_ENDS[4014])
@@ -185,9 +207,19 @@ def _reason(error: BaseException | None) -> tuple[str, float]:
         error = error.__context__
     if error is None:
         return "The connection to Discord has ended", 0.0
-    log.info("discord.py has ended", exc_info=error)
+    log.log(logging.WARNING if _is_stumble(error) else logging.INFO, "discord.py has ended", exc_info=error)
     refusal = _refusal(error)
     return str(refusal), refusal.retry_after or 0.0
+
+
+async def _send(channel: discord.PartialMessageable, post: Post, **more: Any) -> int:
+    nobody = discord.AllowedMentions.none()
+    return (await channel.send(post.text, nonce=post.nonce, allowed_mentions=nobody, **more)).id
+
+
+async def _type(channel: discord.PartialMessageable) -> None:
+    with suppress(Exception):  # nobody may be there any more to hear of it
+        await channel.typing()
 
 
 async def _close(client: discord.Client) -> None:
@@ -204,6 +236,9 @@ async def _close(client: discord.Client) -> None:
 
 def _said(message: discord.Message, me: discord.ClientUser) -> Said:
     author, channel = message.author, message.channel
+    is_forward = bool(message.message_snapshots) and not message.content
+    shown = message.message_snapshots[0] if is_forward else message
+    is_plain = message.type in (discord.MessageType.default, discord.MessageType.reply)
     in_guild = not isinstance(channel, discord.DMChannel)
     guild = message.guild.id if message.guild else getattr(channel, "guild_id", None)
     return Said(
@@ -213,11 +248,11 @@ def _said(message: discord.Message, me: discord.ClientUser) -> Said:
         (guild or channel.id) if in_guild else 0,
         author.id,
         author.display_name,
-        not (author.bot or message.webhook_id or message.is_system()),
+        is_plain and not (author.bot or message.webhook_id),
         me.id,
         any(each.id == me.id for each in message.mentions),
-        message.content,
-        tuple(each.filename for each in message.attachments),
+        shown.content,
+        tuple(each.filename for each in shown.attachments),
     )
 
 
@@ -226,11 +261,23 @@ def _refusal(error: BaseException) -> DeliveryError:
     if isinstance(error, discord.RateLimited):
         return DeliveryError("Discord wants us to wait", retry_after=error.retry_after)
     if isinstance(error, discord.HTTPException):
-        said = f"{one_line(error.text, REASON) or error.response.reason} ({error.status})"
+        text = str(error.text)  # it is whatever came
+        if text.lstrip().startswith("<") or "html" in error.response.headers.get("Content-Type", ""):
+            said = f"Discord answered with a web page (status {error.status})"
+            return DeliveryError(said, retry_after=_retry_after(error))  # of somebody who stands before it
+        said = f"{one_line(text, REASON) or error.response.reason} ({error.status})"
         if error.status == 429 or error.status >= 500:
             return DeliveryError(f"Discord cannot take it now: {said}", retry_after=_retry_after(error))
         return DeliveryError(f"Discord refuses it: {said}", permanent=error.status in (400, 403, 404))
+    if _is_stumble(error):
+        return DeliveryError(f"discord.py stumbled over what Discord said ({type(error).__name__}); the log tells more")
     return DeliveryError(f"Discord cannot be reached: {one_line(f'{type(error).__name__}: {error}', REASON)}")
+
+
+def _is_stumble(error: BaseException) -> bool:
+    """Did discord.py not expect what came? (Some errors of the network are of these kinds too.)"""
+    kinds = (AssertionError, AttributeError, LookupError, TypeError, ValueError)
+    return isinstance(error, kinds) and not isinstance(error, (OSError, aiohttp.ClientError))
 
 
 def _retry_after(error: discord.HTTPException) -> float | None:

@@ -21,9 +21,9 @@ TRY = 40.0  # seconds: discord.py sits out a rate limit of up to 30 s by itself
 
 @dataclass(eq=False)
 class Post:
-    """A message to be sent. to: as in a letter; nonce: by which Discord tells that it has it already; reply: the
-    message it refers to, 0: none; kept: where Discord does not take it, it becomes a letter; sent: called with its id,
-    or with 0 when it is neither taken nor kept; letter: it is one, and this is what becomes of it."""
+    """A message to be sent. to: as in a letter; nonce: by which Discord tells that it has it already, as a letter too;
+    reply: the message it refers to, 0: none; kept: where Discord does not take it, it becomes a letter; sent: called
+    with its id, or with 0 when it is neither taken nor kept; letter: it is one, and this is what becomes of it."""
 
     to: str
     text: str
@@ -35,20 +35,27 @@ class Post:
 
 
 Send = Callable[[Post], Awaitable[int]]
+Put = Callable[[str, str, str, str, str], object]
+Waits = Callable[[str], bool]
 
 
 class Posts:
-    """Lives in an event loop. send: has Discord take one, returns its id, raises DeliveryError; put: gives a text to
-    the outbox, raises OSError; tell: hears what is lost."""
+    """Lives in an event loop, and after `close` without one. send: has Discord take one, returns its id, raises
+    DeliveryError; put: gives the outbox a text (channel, to, text, nonce, reply), raises OSError; waits: does the
+    outbox hold letters for somebody? tell: hears what is lost."""
 
-    def __init__(self, send: Send, put: Callable[[str, str, str], object], tell: Callable[[str], None]) -> None:
-        self._send, self._put, self._tell = send, put, tell
+    def __init__(self, send: Send, put: Put, waits: Waits, tell: Callable[[str], None]) -> None:
+        self._send, self._put, self._waits, self._tell = send, put, waits, tell
+        self._closed: DeliveryError | None = None
         self._queues: dict[str, deque[Post]] = {}
         self._workers: set[asyncio.Task[None]] = set()
         self._tries: set[asyncio.Future[int]] = set()
 
     def add(self, post: Post) -> None:
         """Have it sent after those before it."""
+        if self._closed is not None:
+            self._end(post, self._closed)
+            return
         if post.to in self._queues:
             self._queues[post.to].append(post)
             return
@@ -65,11 +72,11 @@ class Posts:
             worker.cancel()
         queues, self._queues = self._queues, {}
         for post in (each for queue in queues.values() for each in queue):
-            if post.letter is None:
-                self._leave(post, why)
-            else:
-                with suppress(InvalidStateError):  # whoever waited for it may have left
-                    post.letter.set_exception(why)
+            self._end(post, why)
+
+    def close(self, why: DeliveryError) -> None:
+        """From now on nothing is sent, and what is to be kept is."""
+        self._closed = why
 
     async def _work(self, to: str) -> None:
         queue = self._queues[to]
@@ -83,6 +90,9 @@ class Posts:
         post = queue[0]
         if post.letter is not None:
             await self._deliver_letter(post, post.letter)
+            return
+        if post.kept and self._waits(post.to):
+            self._leave(post, DeliveryError("others are to arrive before it"))
             return
         for pause in (*RETRIES, float("inf")):
             try:
@@ -137,10 +147,17 @@ class Posts:
                 else:
                     queue.append(post)
 
+    def _end(self, post: Post, why: DeliveryError) -> None:
+        if post.letter is None:
+            self._leave(post, why)
+        else:
+            with suppress(InvalidStateError):  # whoever waited for it may have left
+                post.letter.set_exception(why)
+
     def _leave(self, post: Post, error: DeliveryError) -> None:
         if post.kept:
             try:
-                self._put("discord", post.to, post.text)
+                self._put("discord", post.to, post.text, post.nonce, str(post.reply or ""))
                 log.info("an answer to %s waits in the outbox: %s", post.to, error)
             except OSError as full:
                 self._tell(f"An answer to {post.to} is lost: {error}; it cannot be kept ({full.strerror}).")

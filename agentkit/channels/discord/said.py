@@ -23,7 +23,8 @@ NOW = 3600.0  # seconds within which a message is one of now
 class Said(NamedTuple):
     """A message. channel: where it is, a thread's id in a thread, of which `parent` is the channel (0: there is none);
     guild: 0 in a direct message; author, name: who says it; human: no bot, webhook or announcement of Discord's own;
-    account: our user id; mentioned: we are; attachments: their names."""
+    account: our user id; mentioned: we are; text, attachments: what it says, of one that was forwarded what that says,
+    and the names of its files."""
 
     id: int
     channel: int

@@ -23,8 +23,8 @@ SHOWN = (Ask, ToolFinished, Notice, *ENDINGS)
 
 
 class Talk:
-    """Lives in an event loop. hand_in: takes a message for an agent; answer: as a channel is given it; ask_limit:
-    seconds that an answer may take."""
+    """Lives in an event loop, and after `close` without one. hand_in: takes a message for an agent; answer: as a
+    channel is given it; ask_limit: seconds that an answer may take."""
 
     def __init__(
         self,
@@ -38,12 +38,13 @@ class Talk:
     ) -> None:
         self._ears, self._seen, self._turns, self._posts = ears, seen, turns, posts
         self._hand_in, self._answer, self._ask_limit = hand_in, answer, ask_limit
+        self._closed = ""  # why
 
     # -- what is said there
 
     def hear(self, said: Said) -> None:
         """Take a message, if it is for us, and only once."""
-        if not said.human or not (self._turns.asked(said) or self._ears.is_for_us(said)):
+        if self._closed or not said.human or not (self._turns.asked(said) or self._ears.is_for_us(said)):
             return
         if self._ears.hear(said) and self._seen.add(said.id):
             self._take(said)
@@ -91,7 +92,21 @@ class Talk:
             self._say(turn, _ending(event))
             self._withdraw(turn)
 
+    def close(self, why: str) -> None:
+        """Nobody can answer any more: what is asked is refused, now and later, so that no turn waits for it."""
+        self._closed = self._closed or why
+        for turn in self._turns:
+            for question in turn.questions:
+                self._refuse(turn, question.ask, self._closed)
+            self._withdraw(turn)
+
+    def _refuse(self, turn: Turn, ask: Ask, why: str) -> None:
+        self._answer(str(turn.said.author), ask.id, Answer("deny", why))
+
     def _ask(self, turn: Turn, ask: Ask) -> None:
+        if self._closed:
+            self._refuse(turn, ask, self._closed)
+            return
         question = Question(ask)
         turn.questions.append(question)
 
@@ -99,7 +114,7 @@ class Talk:
             early, question.early, question.shown = question.early, [], id
             if not id and question in turn.questions:
                 turn.questions.remove(question)
-                self._answer(str(turn.said.author), ask.id, Answer("deny", "the question could not be shown"))
+                self._refuse(turn, ask, "the question could not be shown")
             for said in early:
                 self._take(said)
 

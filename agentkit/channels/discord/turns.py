@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 from ...events import Answer, Ask, Decision, Notice
 from ...fit import excerpt
@@ -14,6 +14,7 @@ from ...records import dataclass, field
 from .said import Said, one_line
 
 TYPING = 8.0  # seconds until it is shown again; Discord shows it for 10
+QUIET = 0.5  # seconds that what is said last waits for a request to show it, which would else be seen after it
 LONGEST_SUMMARY = 5_000  # characters: some three messages
 LONGEST_NOTICE = 300  # characters
 MOST_NOTICES = 5  # of a turn
@@ -58,17 +59,32 @@ class Turn:
         return f"{'warning' if notice.level == 'warn' else notice.level}: {one_line(notice.text, LONGEST_NOTICE)}"
 
 
+class _Typist:
+    """Shows that something is being written in a channel; changed: it may be that nothing is any more."""
+
+    def __init__(self) -> None:
+        self.task: asyncio.Task[None] | None = None
+        self.changed = asyncio.Event()
+
+
 class Turns:
-    """Lives in an event loop; only `in` may be used from other threads. show_typing: in a channel, for a while."""
+    """Lives in an event loop, and after `close` without one; only `in` and `len` may be used from other threads
+    meanwhile. show_typing: in a channel, for a while."""
 
     def __init__(self, show_typing: Callable[[int], Awaitable[None]]) -> None:
         self._show_typing = show_typing
         self._turns: dict[str, Turn] = {}
         self._writing: Counter[int] = Counter()  # by channel: how many turns
-        self._typists: dict[int, tuple[asyncio.Task[None], asyncio.Event]] = {}
+        self._typists: dict[int, _Typist] = {}
 
     def __contains__(self, id: str) -> bool:
         return id in self._turns
+
+    def __len__(self) -> int:
+        return len(self._turns)
+
+    def __iter__(self) -> Iterator[Turn]:
+        return iter(list(self._turns.values()))
 
     def begin(self, id: str, said: Said) -> Turn:
         """A message is accepted."""
@@ -76,11 +92,10 @@ class Turns:
         channel = said.channel
         self._writing[channel] += 1
         if channel in self._typists:
-            self._typists[channel][1].set()
+            self._typists[channel].changed.set()
         else:
-            changed = asyncio.Event()
-            task = asyncio.get_running_loop().create_task(self._type(channel, changed))
-            self._typists[channel] = task, changed
+            typist = self._typists[channel] = _Typist()
+            typist.task = asyncio.get_running_loop().create_task(self._type(channel, typist))
         return turn
 
     def get(self, id: str) -> Turn | None:
@@ -93,7 +108,26 @@ class Turns:
         self._writing[channel] -= 1
         if not self._writing[channel]:
             del self._writing[channel]
-            self._typists[channel][1].set()
+            if channel in self._typists:
+                self._typists[channel].changed.set()
+
+    def close(self) -> None:
+        """Nothing is shown as being written any more."""
+        typists, self._typists = self._typists, {}
+        for typist in typists.values():
+            if typist.task is not None:
+                typist.task.cancel()
+
+    async def quiet(self, to: str) -> None:
+        """Wait until what is sent there next is not followed by the sign that it is being written, unless more is.
+        to: as in a letter."""
+        for channel, typist in list(self._typists.items()):
+            if to != f"channel:{channel}" or self._writing[channel] or typist.task is None:
+                continue
+            await asyncio.wait({typist.task}, timeout=QUIET)
+            if not typist.task.done() and not self._writing[channel]:
+                self._typists.pop(channel, None)
+                typist.task.cancel()
 
     def asked(self, said: Said) -> Turn | None:
         """The turn whose question its author has to answer there; of several the first."""
@@ -106,15 +140,16 @@ class Turns:
             None,
         )
 
-    async def _type(self, channel: int, changed: asyncio.Event) -> None:
+    async def _type(self, channel: int, typist: _Typist) -> None:
         while self._writing[channel]:
-            changed.clear()
+            typist.changed.clear()
             await self._show_typing(channel)
             try:
-                await asyncio.wait_for(changed.wait(), TYPING)
+                await asyncio.wait_for(typist.changed.wait(), TYPING)
             except asyncio.TimeoutError:
                 pass
-        del self._typists[channel]
+        if self._typists.get(channel) is typist:
+            del self._typists[channel]
 
 
 def wording(ask: Ask, limit: float) -> str:

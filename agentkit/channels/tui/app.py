@@ -193,7 +193,7 @@ class Tui:
         self._dirty = True
         if isinstance(item, Event):
             if isinstance(item, ENDINGS):
-                self._look()  # what is loaded comes before the words that say so
+                self._look(item.turn)  # what is loaded comes before the words that say so
             self._chat.event(item)
             if isinstance(item, ENDINGS):
                 self._ended()
@@ -213,8 +213,9 @@ class Tui:
             self._left = True
         self._send_next()
 
-    def _look(self) -> None:
-        """How the session stands now, and what was said in a conversation that was opened."""
+    def _look(self, turn: str = "") -> None:
+        """How the session stands now, and what was said in a conversation that was opened; turn: the one that has
+        ended. What another channel opens is not shown while a turn of this one goes on: it may be part of that."""
         if self._app is None:
             return
         me = Inbound("", self.name, self.peer)
@@ -223,7 +224,7 @@ class Tui:
         chat.trouble, chat.locked = view.trouble, view.locked
         if view.loaded != self._loaded:
             self._loaded = view.loaded
-            if view.messages:
+            if view.messages and chat.turn in ("", turn):
                 chat.recall(self._app.past(me))
                 if not chat.ready:
                     chat.event(Notice(f"This goes on with {view.conversation}."))

@@ -25,7 +25,7 @@ from ...events import (
     TurnStarted,
 )
 from ...printable import printable
-from ...store import typed
+from ...store import is_occasion, typed
 from ..wording import compacted, failover, heard, in_words
 from .screen import Row, unicode
 from .transcript import Block, ToolBlock
@@ -61,6 +61,8 @@ class Chat:
         self.seen = 0.0  # when the first of them came on the screen, whole; 0: not yet
         self.hint = ""  # in the status line, until the next key
         self._answer: Block | None = None
+        self._said: Block | None = None  # by the person here, while it is not being answered yet
+        self._theirs: set[str] = set()  # turns of other channels
         self._tools: dict[str, ToolBlock] = {}
         self._wrapped: tuple[str, int, list[str]] = ("", 0, [])  # an Ask's summary, for its id and a width
         self._spelled_out = ""  # the id of the Ask that the transcript holds
@@ -84,11 +86,12 @@ class Chat:
         """The person has said something; turn: the id of the turn that it begins, empty for none."""
         if turn:
             self.turn, self._began, self._state = turn, time.monotonic(), "waiting"
-        self._add("user", text, style="user")
+        said = self._add("user", text, style="user")
+        self._said = said if turn else self._said
 
     def write(self, text: str) -> None:
         """More of the answer."""
-        self._state = "writing"
+        self._state, self._said = "writing", None
         if self._answer is None:
             self._answer = self._add("assistant", "", style="assistant")
         self._answer.add(text)
@@ -96,6 +99,8 @@ class Chat:
     def event(self, event: Event) -> None:
         """Everything but text, which comes in bulk."""
         blocks = self.view.transcript.blocks
+        if event.turn == self.turn:
+            self._said = None
         if isinstance(event, Thinking):
             self._state = "thinking"
         elif isinstance(event, TurnStarted):
@@ -115,6 +120,7 @@ class Chat:
         elif isinstance(event, Compacted):
             self._note(Block(self._glyphs["notice"], "notice", compacted(event)))
         elif isinstance(event, Heard):
+            self._theirs.add(event.turn)
             self._note(Block(self._glyphs["notice"], "notice", heard(event)))
         elif isinstance(event, Notice):
             style = "error" if event.level == "error" else "notice"
@@ -134,7 +140,10 @@ class Chat:
                     block.finish(ok, content, self._glyphs["ok" if ok else "failed"])
                 continue
             kind = "user" if each["role"] == "user" else "assistant"
-            if content:
+            if content and each.get("by"):
+                if not is_occasion(each):
+                    self._add("notice", f"{each['by']}: {content}", style="notice")
+            elif content:
                 self._add(kind, typed(each), style=kind)
             if each.get("interrupted"):
                 self._add("notice", "interrupted", style="notice")
@@ -155,22 +164,32 @@ class Chat:
             self._note(Block(self._glyphs["notice"], "notice", said))
 
     def _note(self, notice: Block) -> None:
-        """Beside the answer, never in the middle of what is being written."""
-        blocks = self.view.transcript.blocks
-        blocks.insert(blocks.index(self._answer) if self._answer else len(blocks), notice)
+        """Beside the answer: never in the middle of what is being written, nor between question and answer."""
+        blocks, before = self.view.transcript.blocks, self._answer or self._said
+        blocks.insert(blocks.index(before) if before else len(blocks), notice)
 
     def _end(self, event: Event) -> None:
         if isinstance(event, Error):
-            self._add("failed", event.message, style="error", body="error")
+            self._close(event, "failed", event.message, style="error", body="error")
         elif isinstance(event, Interrupted):
-            self._add("notice", "interrupted", style="notice")
+            if event.text and event.turn in self._theirs:
+                self._close(event, "assistant", event.text, style="assistant")
+            self._close(event, "notice", "interrupted", style="notice")
         elif isinstance(event, Done) and event.text and not (self._answer and event.turn == self.turn):
             kind = "assistant" if event.model else "notice"
-            self._add(kind, event.text, style=kind)
+            self._close(event, kind, event.text, style=kind)
+        self._theirs.discard(event.turn)
         if event.turn == self.turn:  # and not a command that ran beside the turn
             self.turn, self._state, self._answer, self.seen = "", "", None, 0.0
             self.asks.clear()
             self._tools.clear()
+
+    def _close(self, event: Event, glyph: str, text: str, style: str, body: str = "") -> None:
+        """What a turn ends with; of another channel's, it goes where that was told of."""
+        if event.turn in self._theirs:
+            self._note(Block(self._glyphs[glyph], style, text, body=body))
+        else:
+            self._add(glyph, text, style, body)
 
     def _add(self, glyph: str, text: str, style: str, body: str = "") -> Block:
         block = Block(self._glyphs[glyph], style, text, body=body)

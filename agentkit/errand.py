@@ -1,0 +1,140 @@
+"""What a cron job does when it is due: an agent's turn, or just words; and where what is said goes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import NamedTuple
+
+from . import pulse
+from .cancel import Cancel
+from .channel import TERMINAL
+from .contacts import Contact, Contacts
+from .errors import Cancelled, CommandError
+from .events import Answer, Ask, Event, Inbound, Notice
+from .jobs import Job
+from .lanes import Lanes
+from .names import agent_id
+from .node import Flow, Run
+from .runs import Status
+from .session import Session
+from .store import State, Store
+from .unattended import Ended, Unattended
+
+log = logging.getLogger("agentkit")
+
+OWNER = "cli-user"  # who is in the terminal
+
+OPENING = """This is the job {name}, which runs on a schedule: nobody has said anything, and nobody is there to ask.
+Do what is written below. What you answer is sent to the user."""
+
+
+class Done(NamedTuple):
+    """What became of a run. status: as in runs.Status; text: what was said, or what is wrong."""
+
+    status: Status
+    text: str
+    tokens: int = 0
+
+
+class CronTurn(Flow):
+    """On a store of its own: asks the agent to do a job; returns how that ended."""
+
+    def __init__(self, unattended: Unattended, job: Job) -> None:
+        self.unattended, self.job = unattended, job
+
+    def walk(self, store: Store, inputs: None) -> Ended:
+        return self.unattended.run(store, f"{OPENING.format(name=self.job.name)}\n\n{self.job.text}", light=False)
+
+
+class Errands:
+    """May be used from any thread.
+
+    usual: the id of the agent that does what names none; window: the model's context in tokens; session_of: raises
+    CommandError where its agent is gone; put: gives the outbox a text (channel, to, text), raises OSError.
+    """
+
+    def __init__(
+        self,
+        unattended: Unattended,
+        contacts: Contacts,
+        lanes: Lanes,
+        session_of: Callable[[Contact], Session],
+        put: Callable[[str, str, str], object],
+        usual: Callable[[], str],
+        window: Callable[[], int],
+    ) -> None:
+        self._unattended, self._contacts, self._lanes = unattended, contacts, lanes
+        self._session_of, self._put, self._usual, self._window = session_of, put, usual, window
+
+    def lane(self, job: Job) -> str:
+        """The key of the lane that a job runs in: one for each, so that it never overlaps itself."""
+        return f"agent:{self._agent(job)}:cron:{job.id}"
+
+    def why_not(self, job: Job) -> str:
+        """Why it cannot be done today, in words; empty: it can."""
+        return self._unattended.used_up() if job.kind == "agent_turn" else ""
+
+    def run(self, job: Job, cancel: Cancel) -> Done:
+        """Do it, in its lane, and have what is said sent."""
+        ended = Ended(job.text, "", "", 0, 0.0)
+        if job.kind == "agent_turn":
+            channel = self.address(job)[0]
+            state = State(self.lane(job), self._agent(job), channel=channel, window=self._window())
+            try:
+                ended = CronTurn(self._unattended, job).run(Store(state=state, run=Run(_log, _nobody, cancel)))
+            except Cancelled:
+                ended = Ended("", "interrupted", "it was interrupted", state.usage.get("total_tokens", 0), 0.0)
+        if ended.category:
+            return Done("interrupted" if ended.category == "interrupted" else "failed", ended.why, ended.tokens)
+        if not (text := pulse.silence(ended.text)):
+            return Done("silent", "", ended.tokens)
+        channel, to = self.address(job)
+        try:
+            self._put(channel, to, text)
+        except OSError as error:
+            return Done("failed", f"it cannot be kept for delivery: {error.strerror}", ended.tokens)
+        self._remark(job, channel, to, text)
+        return Done("ok", text, ended.tokens)
+
+    def address(self, job: Job) -> tuple[str, str]:
+        """Channel and person that what is said goes to: those of the job, or who spoke last with its agent."""
+        if job.channel and job.to:
+            return job.channel, job.to
+        for contact in self._contacts.since(0.0):
+            if contact.agent == self._agent(job) and job.channel in ("", contact.channel):
+                return contact.channel, contact.to
+        return job.channel or TERMINAL, OWNER
+
+    def _agent(self, job: Job) -> str:
+        return agent_id(job.agent_id) or self._usual()
+
+    def _remark(self, job: Job, channel: str, to: str, text: str) -> None:
+        """Have it in the conversation with whom it is for, if there is one, so that it can be answered."""
+        found = (each for each in self._contacts.since(0.0) if (each.channel, each.to) == (channel, to))
+        contact = next((each for each in found if each.agent == self._agent(job)), None)
+        if contact is None:
+            return
+
+        def work(cancel: Cancel) -> None:
+            try:
+                session = self._session_of(contact)
+                session.begin(Inbound("", contact.channel, contact.peer), _log)
+                session.remark(f"cron: {job.name}", text)
+            except CommandError as error:
+                log.info("job %s: what it said is not in the conversation: %s", job.id, error)
+
+        try:
+            self._lanes.get(contact.session).put(work)
+        except Exception as error:  # the lane is full: what matters is in the outbox
+            log.info("job %s: what it said is not in the conversation: %s", job.id, error)
+
+
+def _log(event: Event) -> None:
+    """Nobody watches: what would be told is in the log."""
+    if isinstance(event, Notice):
+        log.info("cron: %s", event.text)
+
+
+def _nobody(ask: Ask) -> Answer:
+    return Answer("deny", "nobody is there to be asked")

@@ -1,0 +1,75 @@
+"""What programs see and set off of that which happens by itself: jobs, heartbeats, letters."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from .gateway import USER, Client, Program, echo
+
+LATER = {"kind": "at", "at": "2199-01-01T00:00:00Z"}
+
+
+def scheduled(program: Program, *jobs: dict[str, object]) -> None:
+    (program.workspace / "CRON.json").write_text(json.dumps({"jobs": list(jobs)}))
+    program.app.beside.cron.refresh()
+
+
+def job(id: str, **more: object) -> dict[str, object]:
+    payload = {"kind": "system_event", "text": f"{id} is due"}
+    return {"id": id, "schedule": LATER, "payload": payload, **more}
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    return Program(tmp_path, echo)
+
+
+def test_a_job_is_listed_triggered_and_its_words_arrive(program: Program) -> None:
+    with program, Client(program) as client:
+        assert client.call("cron.list") == []
+        client.call("send", text="hello")
+        scheduled(program, job("one", name="The first"), job("two", enabled=False))
+        first, second = client.call("cron.list")
+        assert (first["id"], first["name"], first["last"], first["running"]) == ("one", "The first", None, False)
+        assert datetime.fromisoformat(first["next"]).year >= 2198
+        assert second["enabled"] is False and second["next"] is None
+        assert client.call("cron.trigger", id="one") == {"id": "one", "begun": True}
+        assert client.said("letter")["text"] == "one is due"
+        program.settled(lambda: client.call("cron.list")[0]["last_status"] == "ok")
+        said = client.call("sessions.history", session_key=USER)["messages"]
+        assert said[-1]["text"] == "one is due"
+        assert client.error("cron.trigger", id="three")["code"] == -32004
+
+
+def test_a_heartbeat_is_told_of_and_set_off(program: Program) -> None:
+    with program, Client(program) as client:
+        assert client.call("heartbeat.status")["sessions"] == []
+        assert client.error("heartbeat.trigger", session_key=USER)["code"] == -32004
+        client.call("send", text="hello")
+        assert client.error("heartbeat.trigger", session_key=USER)["code"] == -32004  # no HEARTBEAT.md
+        (program.workspace / ".agents" / "assistant" / "HEARTBEAT.md").write_text("Look after the queue.")
+        found = client.call("heartbeat.status")
+        assert found["state"] == "running"
+        (session,) = found["sessions"]
+        assert (session["session_key"], session["interval"], session["last"]) == (USER, 1800.0, None)
+        beat = client.call("heartbeat.trigger", session_key=USER)
+        assert beat["session_key"] == USER and beat["text"].endswith("Look after the queue.")
+        said = client.call("sessions.history", session_key=USER)["messages"]
+        assert said[-1]["text"] == beat["text"]
+
+
+def test_letters_and_the_whole_are_told_of(program: Program) -> None:
+    with program, Client(program) as client:
+        stats = client.call("delivery.stats")
+        assert (stats["pending"], stats["failed"], stats["destinations"]) == (0, 0, [])
+        program.app.outbox.put("discord", "user:1", "hi")
+        program.settled(lambda: bool(client.call("delivery.stats")["destinations"][0]["error"]))
+        (waiting,) = client.call("delivery.stats")["destinations"]
+        assert (waiting["channel"], waiting["to"], waiting["next"]) == ("discord", "user:1", None)
+        found = client.call("status")
+        assert found["background"] == "here" and found["letters_pending"] == 1 and found["overdue"] == []
+        assert datetime.fromisoformat(found["last_tick"]).year >= 2026

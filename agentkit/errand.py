@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
-from . import pulse
 from .cancel import Cancel
 from .channel import TERMINAL
 from .contacts import Contact, Contacts
@@ -18,6 +17,7 @@ from .names import agent_id
 from .node import Flow, Run
 from .runs import Status
 from .session import Session
+from .silence import silence
 from .store import State, Store
 from .unattended import Ended, Unattended
 
@@ -87,7 +87,7 @@ class Errands:
                 ended = Ended("", "interrupted", "it was interrupted", state.usage.get("total_tokens", 0), 0.0)
         if ended.category:
             return Done("interrupted" if ended.category == "interrupted" else "failed", ended.why, ended.tokens)
-        if not (text := pulse.silence(ended.text)):
+        if not (text := silence(ended.text)):
             return Done("silent", "", ended.tokens)
         channel, to = self.address(job)
         try:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from . import pulse
 from .beats import Beat, Beats
 from .cancel import Cancel
 from .clock import Clock
@@ -21,6 +20,7 @@ from .node import Flow, Run
 from .plans import Plan, Plans
 from .pulse import Pulse
 from .session import Session
+from .silence import MARKER, silence
 from .store import Store
 from .unattended import Ended, Unattended
 
@@ -33,7 +33,7 @@ AT_ONCE = 4  # beats: whoever speaks finds a worker that is free
 NEXT_TRY = 5.0  # seconds until one is tried again that found no room among those
 
 OPENING = f"""This is a heartbeat: nobody has said anything, and nobody is there to be asked. Do what is written below.
-When there is something that the user should know, answer with just that. When not, answer {pulse.MARKER} alone."""
+When there is something that the user should know, answer with just that. When not, answer {MARKER} alone."""
 
 
 class HeartbeatTurn(Flow):
@@ -230,7 +230,7 @@ class Heartbeats:
         node = HeartbeatTurn(self._unattended, plan.pulse, session.view.model, capped)
         ended: Ended = node.run(session.store)
         self._count(ended)
-        return ended, pulse.silence(ended.text)
+        return ended, silence(ended.text)
 
     def _say(self, session: Session, address: tuple[str, str], text: str) -> str:
         """Have it sent; returns what became of that."""

@@ -13,9 +13,9 @@ LADDER = """
  1  cancel events printable dotenv values names frontmatter atomic jsonl pieces signature rpcmessage entries
  1  schedule clock
  2  files watch agentfiles envelope node calls thinking demo/ diagnosis/ lanes log exchange adapter ledger rpc
- 2  rota cronline userfile runs pulse beats
+ 2  rota cronline userfile runs silence beats
  3  command settings store workspace toolbox letters destinations channel newcomer sharedfile bindings jobs repeats
- 4  reckoning wire approval prompt tools/ past fit profiles routes delivery awaited
+ 4  pulse reckoning wire approval prompt tools/ past fit profiles routes delivery awaited
  5  leftovers dialects usetool conversation summary outbox pigeonhole aside
  6  standings client compact archive staff
  7  llm turn tries chronicle contacts

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from agentkit.pulse import Pulse, is_empty, next_beat, pulse, silence, why_not
+from agentkit.pulse import Pulse, is_empty, next_beat, pulse, why_not
+from agentkit.silence import silence
 
 from .program import ROOT
 

@@ -96,6 +96,7 @@ class Beside:
             self.contacts,
             app.lanes,
             app.contacted,
+            app.leave,
             put,
             app.agents.usual,
             lambda: app.settings.llm_context_window,

@@ -51,7 +51,8 @@ class Errands:
     """May be used from any thread.
 
     usual: the id of the agent that does what names none; window: the model's context in tokens; session_of: raises
-    CommandError where its agent is gone; put: gives the outbox a text (channel, to, text), raises OSError.
+    CommandError where its agent is gone; leave: hears that a session is used no more; put: gives the outbox a text
+    (channel, to, text), raises OSError.
     """
 
     def __init__(
@@ -60,12 +61,14 @@ class Errands:
         contacts: Contacts,
         lanes: Lanes,
         session_of: Callable[[Contact], Session],
+        leave: Callable[[Session], None],
         put: Callable[[str, str, str], object],
         usual: Callable[[], str],
         window: Callable[[], int],
     ) -> None:
         self._unattended, self._contacts, self._lanes = unattended, contacts, lanes
-        self._session_of, self._put, self._usual, self._window = session_of, put, usual, window
+        self._session_of, self._leave = session_of, leave
+        self._put, self._usual, self._window = put, usual, window
 
     def lane(self, job: Job) -> str:
         """The key of the lane that a job runs in: one for each, so that it never overlaps itself."""
@@ -121,6 +124,7 @@ class Errands:
                 session = self._session_of(contact)
                 session.begin(Inbound("", contact.channel, contact.peer), _log)
                 session.remark(f"cron: {job.name}", text)
+                self._leave(session)
             except CommandError as error:
                 log.info("job %s: what it said is not in the conversation: %s", job.id, error)
 

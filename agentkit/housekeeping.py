@@ -21,12 +21,17 @@ MOST = 1000  # rows in one answer
 
 
 class Housekeeping:
-    """May be used from any thread. session_of: the session of somebody, raises CommandError where its agent is gone."""
+    """May be used from any thread. session_of: the session of somebody, raises CommandError where its agent is gone;
+    leave: hears that it is used no more."""
 
     def __init__(
-        self, beside: Callable[[], Beside], lanes: Callable[[], Lanes], session_of: Callable[[Contact], Session]
+        self,
+        beside: Callable[[], Beside],
+        lanes: Callable[[], Lanes],
+        session_of: Callable[[Contact], Session],
+        leave: Callable[[Session], None],
     ) -> None:
-        self._beside, self._lanes, self._session_of = beside, lanes, session_of
+        self._beside, self._lanes, self._session_of, self._leave = beside, lanes, session_of, leave
 
     def table(self) -> dict[str, Callable[..., Any]]:
         """The methods by name."""
@@ -122,6 +127,7 @@ class Housekeeping:
                 session.begin(Inbound("", contact.channel, contact.peer), lambda event: None)
                 run = Run(lambda event: None, lambda ask: Answer("deny", "nobody is there to be asked"), cancel)
                 status, text = beside.heartbeats.trigger(session, plan, run)
+                self._leave(session)
                 future.set_result({"session_key": session_key, "status": status, "text": text})
             except BaseException as error:  # whoever waits must hear of it
                 future.set_exception(RpcError(INTERNAL_ERROR, f"There was no heartbeat: {error or 'interrupted'}"))

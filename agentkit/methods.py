@@ -62,6 +62,8 @@ class Running(Protocol):
 
     def contacted(self, contact: Contact) -> Session: ...
 
+    def leave(self, session: Session) -> None: ...
+
     def add(self, channel: Channel) -> None: ...
 
     def remove(self, name: str) -> None: ...
@@ -93,7 +95,7 @@ class Methods:
         self._chronicle = Chronicle(app.workspace / "sessions")
         self._aside = Aside()
         self._staff = Staff(app.agents.workspace, app.agents.routes, app.register, self._aside)
-        self._housekeeping = Housekeeping(lambda: app.beside, lambda: app.lanes, app.contacted)
+        self._housekeeping = Housekeeping(lambda: app.beside, lambda: app.lanes, app.contacted, app.leave)
         self.awaited = _awaited(app)
 
     def of(self, client: Client, more: Table) -> Table:

@@ -78,7 +78,7 @@ def commands(beside: Callable[[], Beside]) -> list[Command]:
         Command("trigger", "", "a heartbeat now, in this session", trigger, owner=True),
         own(
             "cron",
-            "[add WHEN TEXT | rm ID | on ID | off ID | run ID | reload | stop | start]",
+            "[add WHEN TEXT | rm ID | run ID ...]",
             "what is done on a schedule",
             cron,
         ),

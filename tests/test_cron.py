@@ -435,7 +435,14 @@ class Sim:
         self.clock, self.lanes = Clock(lambda: self.now, lambda: self.ticks or self.now), Lanes()
         usual = app().agents.usual
         errands = Errands(
-            beside.unattended, beside.contacts, self.lanes, app().contacted, self.put, usual, lambda: 32_000
+            beside.unattended,
+            beside.contacts,
+            self.lanes,
+            app().contacted,
+            app().leave,
+            self.put,
+            usual,
+            lambda: 32_000,
         )
         self.cron = Cron(
             Jobs(self.folder / "CRON.json"), Runs(self.folder / ".state"), self.clock, self.lanes, errands, self._tell

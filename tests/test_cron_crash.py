@@ -62,7 +62,14 @@ class Life:
         self.clock, self.lanes = Clock(lambda: self.now, lambda: self.now), Lanes()
         outbox = Outbox(folder / "letters", lambda letter: None, lambda channel: None, clock=lambda: self.now)
         errands = Errands(
-            beside.unattended, beside.contacts, self.lanes, app().contacted, outbox.put, usual, lambda: 32_000
+            beside.unattended,
+            beside.contacts,
+            self.lanes,
+            app().contacted,
+            app().leave,
+            outbox.put,
+            usual,
+            lambda: 32_000,
         )
         runs = Runs(folder / ".state")
         self.cron = Cron(Jobs(folder / "CRON.json"), runs, self.clock, self.lanes, errands, self.told.append)

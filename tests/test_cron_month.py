@@ -178,7 +178,14 @@ class World:
         beside = self._app.beside
         usual = self._app.agents.usual
         errands = Errands(
-            beside.unattended, beside.contacts, self.lanes, self._app.contacted, self.put, usual, lambda: 32_000
+            beside.unattended,
+            beside.contacts,
+            self.lanes,
+            self._app.contacted,
+            self._app.leave,
+            self.put,
+            usual,
+            lambda: 32_000,
         )
         runs = Runs(self.folder / ".state")
         self.cron = Cron(Jobs(self.path), runs, self.clock, self.lanes, errands, self.told.append)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import socket
 import threading
 import time
@@ -129,6 +130,9 @@ class DiscordServer:
         for thread in self._threads:
             thread.join(WAIT)
         self._rest.server_close()
+        for name in ("shutdown_watcher", "shutdown_notifier"):  # a pipe that websockets 16 leaves open; 17 has sockets
+            if isinstance(fd := getattr(self._gateway, name, None), int):
+                os.close(fd)
 
     # -- what people do
 

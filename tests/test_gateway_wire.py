@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
@@ -237,3 +238,16 @@ def test_connections_that_end_leave_no_thread_and_no_file_behind(program: Progra
     for _ in range(10):
         round_()
     program.settled(lambda: threading.active_count() <= threads and files() <= before)
+
+
+def test_a_gateway_that_is_opened_and_closed_leaves_nothing_open(tmp_path: Path) -> None:
+    def files() -> int:
+        gc.collect()
+        return len(os.listdir("/dev/fd"))
+
+    with Program(tmp_path, echo) as program:
+        program.reopen()
+        before = files()
+        for _ in range(10):
+            program.reopen()
+        assert files() < before + 10  # a pipe each would be 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import threading
 import time
@@ -150,6 +151,9 @@ class Gateway:
         door.join(deadline + GOODBYE / 2)
         self._server.serve_forever()  # it ends at once, for the listener is closed, and closes what else there is
         self._server.shutdown()
+        for name in ("shutdown_watcher", "shutdown_notifier"):  # a pipe that websockets 16 leaves open; 17 has sockets
+            if isinstance(fd := getattr(self._server, name, None), int):
+                os.close(fd)
         log.info("the gateway has stopped")
 
     def _made(self, listener: socket.socket) -> Server:

@@ -12,6 +12,7 @@ from .background import Background
 from .beats import Beats
 from .channel import TERMINAL, Channel
 from .clock import Clock
+from .command import PUBLIC
 from .contacts import Contact, Contacts
 from .cron import Cron
 from .envelope import DeliveryError, Letter, NobodyThere
@@ -91,7 +92,7 @@ class Beside:
             put,
             tell,
         )
-        errands = Errands(
+        self.errands = Errands(
             self.unattended,
             self.contacts,
             app.lanes,
@@ -100,9 +101,10 @@ class Beside:
             put,
             app.agents.usual,
             lambda: app.settings.llm_context_window,
+            self._is_known,
         )
         jobs = Jobs(app.workspace / "CRON.json")
-        self.cron = Cron(jobs, Runs(state), self.clock, app.lanes, errands, tell)
+        self.cron = Cron(jobs, Runs(state), self.clock, app.lanes, self.errands, tell)
         kind = TERMINAL if TERMINAL in app.channels else HEADLESS
         self.background = Background(state, kind, self._start, self._stop, lambda text: publish(Notice(text)))
         self._pigeonhole: Pigeonhole | None = None
@@ -130,6 +132,13 @@ class Beside:
         """What should have begun a while ago, by name."""
         late = self.clock.now() - OVERDUE
         return [name for name, due in self.clock.due() if due < late][:SHOWN]
+
+    def _is_known(self, contact: Contact) -> bool:
+        """Is it nobody but the owner, or a person whom the owner has named? Where anybody may talk, and in a group, it
+        may be a stranger."""
+        return contact.channel not in PUBLIC or (
+            contact.peer in self._app.settings.discord_allowed_users and contact.to == contact.peer
+        )
 
     def _start(self) -> None:
         for each in (self.outbox, self.heartbeats, self.cron, self.clock):

@@ -44,6 +44,10 @@ class Contacts:
             found = [each for _, each in self._known.values() if each and each.at >= when]
         return sorted(found, key=lambda each: (-each.at, each.session))
 
+    def of(self, session: str) -> Contact | None:
+        """Who spoke last in a session; None: nobody, as far as is known."""
+        return _contact(self._folder / encoded(session) / META)
+
     def _look(self) -> None:
         """Called with the lock held."""
         known: dict[str, tuple[Seen, Contact | None]] = {}

@@ -52,7 +52,7 @@ class Errands:
 
     usual: the id of the agent that does what names none; window: the model's context in tokens; session_of: raises
     CommandError where its agent is gone; leave: hears that a session is used no more; put: gives the outbox a text
-    (channel, to, text), raises OSError.
+    (channel, to, text), raises OSError; may_have: may somebody have the words of a job that names nobody?
     """
 
     def __init__(
@@ -65,10 +65,11 @@ class Errands:
         put: Callable[[str, str, str], object],
         usual: Callable[[], str],
         window: Callable[[], int],
+        may_have: Callable[[Contact], bool],
     ) -> None:
         self._unattended, self._contacts, self._lanes = unattended, contacts, lanes
         self._session_of, self._leave = session_of, leave
-        self._put, self._usual, self._window = put, usual, window
+        self._put, self._usual, self._window, self._may_have = put, usual, window, may_have
 
     def lane(self, job: Job) -> str:
         """The key of the lane that a job runs in: one for each, so that it never overlaps itself."""
@@ -101,11 +102,13 @@ class Errands:
         return Done("ok", text, ended.tokens)
 
     def address(self, job: Job) -> tuple[str, str]:
-        """Channel and person that what is said goes to: those of the job, or who spoke last with its agent."""
+        """Channel and person that what is said goes to: those of the job, or who spoke last with its agent, but for
+        strangers."""
         if job.channel and job.to:
             return job.channel, job.to
         for contact in self._contacts.since(0.0):
-            if contact.agent == self._agent(job) and job.channel in ("", contact.channel):
+            is_theirs = contact.agent == self._agent(job) and job.channel in ("", contact.channel)
+            if is_theirs and self._may_have(contact):
                 return contact.channel, contact.to
         return job.channel or TERMINAL, OWNER
 

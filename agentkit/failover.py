@@ -73,12 +73,19 @@ class Failover(Flow):
             else:
                 self._used = pair.model
                 self.profiles.answered(*pair, began)
-                self.ledger.add(pair.model, reply.usage, self.background)
+                self.ledger.add(pair.model, self._counted(store, reply), self.background)
                 return reply
             finally:
                 self.profiles.release(*pair)
             if wait is not None:
                 store.run.cancel.wait(wait)
+
+    def _counted(self, store: Store, reply: Reply) -> Mapping[str, int] | None:
+        """The tokens of a request; where the server does not tell them, what nobody has asked for is estimated: it has
+        to be limited all the same."""
+        if self.background and not (reply.usage or {}).get("total_tokens"):
+            return {**(reply.usage or {}), "total_tokens": store.tokens}
+        return reply.usage
 
     def _models(self, selected: str) -> list[str]:
         """The models in the order they are asked: the one selected first, or what it had to give way to."""

@@ -29,9 +29,6 @@ log = logging.getLogger("agentkit")
 FAILURES = 3  # in a row, after which there are no more
 FINAL = ("auth", "billing")  # what those are that no waiting heals
 
-AT_ONCE = 4  # beats: whoever speaks finds a worker that is free
-NEXT_TRY = 5.0  # seconds until one is tried again that found no room among those
-
 OPENING = f"""This is a heartbeat: nobody has said anything, and nobody is there to be asked. Do what is written below.
 When there is something that the user should know, answer with just that. When not, answer {MARKER} alone."""
 
@@ -151,9 +148,6 @@ class Heartbeats:
         with self._lock:
             plan = self._known.get(session)
             if plan is None or self._stopped or self._lanes.stopping:
-                return
-            if len(self._beating) >= AT_ONCE:
-                self._clock.set(_name(session), now + NEXT_TRY, partial(self._due, session))
                 return
             # Before it begins: whatever happens to it, the next one comes an interval later.
             self._beats.note(session, "begun", now)

@@ -14,6 +14,7 @@ from .errors import CommandError
 from .events import Answer, Inbound
 from .lanes import LaneFull, Lanes
 from .node import Run
+from .records import replace
 from .rpc import INTERNAL_ERROR, TOO_BUSY, UNKNOWN, RpcError
 from .session import Session
 
@@ -119,6 +120,9 @@ class Housekeeping:
             plan = beside.heartbeats.plan(contact)
         except CommandError as error:
             raise RpcError(UNKNOWN, str(error)) from None
+        # Whoever sets it off need not be who is told.
+        told = replace(plan.pulse, deliver=plan.pulse.deliver or (contact.channel, contact.to))
+        plan = plan._replace(pulse=told)
         future: Future[dict[str, Any]] = Future()
 
         def work(cancel: Cancel) -> None:

@@ -1,7 +1,8 @@
 """One worker per busy session: what is put into a lane runs in order, lanes run side by side.
 
-Runs callables, knows no session. An idle lane costs nothing at all: workers take lanes from one queue, one piece of
-work at a time, and end when it is empty, so that many lanes share few threads fairly.
+Runs callables, knows no session. An idle lane costs nothing at all: workers take lanes in turn, one piece of work at a
+time, and end when there is none for them, so that many lanes share few threads fairly. Lanes where somebody waits come
+before those with background work, which a quarter of the workers never does.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ class Lane(NamedTuple):
             return self.key in self.lanes.queues
 
     def put(self, work: Work) -> None:
-        """Work that somebody waits for: in order, before background work, which it interrupts.
+        """Work that somebody waits for: in order, before background work. It interrupts that of its own lane, and one
+        of another lane where all workers there are have such.
 
         Raises LaneFull, and RuntimeError where the system has no thread for it.
         """
@@ -76,13 +78,13 @@ class Lane(NamedTuple):
             queue.jobs.insert(first, job)
             if self.lanes.stopping:
                 job.cancel.set()  # it still runs, and so comes to an end that somebody hears of
-            self.lanes.ready(self.key, queue)
-            running = queue.running
-        if running is not None and running.background:
-            running.cancel.set()
+            gives_way = self.lanes.ready(self.key, queue)
+        if gives_way is not None:
+            gives_way.cancel.set()
 
     def offer(self, work: Work) -> bool:
-        """Work that nobody waits for: taken only when the lane is idle; was it taken?"""
+        """Work that nobody waits for: taken only when the lane is idle; was it taken? It may have to wait for a worker,
+        and the lane is busy then. Raises RuntimeError where the system has no thread for it."""
         with self.lanes.lock:
             if self.key in self.lanes.queues or self.lanes.stopping:
                 return False
@@ -103,15 +105,19 @@ class Lane(NamedTuple):
 
 
 class Lanes:
-    """All lanes, by session key. limit: how many pieces of work may run at once; waiting: how many may be in a lane
-    behind the one that runs."""
+    """All lanes, by session key. limit: how many pieces of work may run at once; a quarter of them, and one at least,
+    is never background work, unless the limit is one. waiting: how many may be in a lane behind the one that runs."""
 
     def __init__(self, limit: int = 16, waiting: int = 20) -> None:
-        # Serialises all queues and the count of workers, so that `offer` decides and takes in one step.
+        # Serialises all queues, the workers and what they do, so that `offer` decides and takes in one step.
         self.lock = threading.Lock()
         self.queues: dict[str, _Queue] = {}  # of the lanes that are busy
         self._limit, self.waiting = limit, waiting
-        self._ready: deque[str] = deque()  # lanes with work that no worker holds, longest waiting first
+        self._background_limit = max(1, limit - max(1, limit // 4))
+        # Lanes with work that no worker holds, longest waiting first: those where somebody waits, and the others.
+        self._ready: deque[str] = deque()
+        self._ready_background: deque[str] = deque()
+        self._background: list[_Job] = []  # those that run, the one begun last at the end
         self._workers: set[threading.Thread] = set()
         self.stopping = False
 
@@ -134,22 +140,45 @@ class Lanes:
             ]
         return sorted(views, key=lambda each: (each.seconds is None, -(each.seconds or 0.0)))
 
-    def ready(self, key: str, queue: _Queue) -> None:
-        """The lane has work. Called with the lock held."""
+    def ready(self, key: str, queue: _Queue) -> _Job | None:
+        """The lane has got work; returns the background work that has to give way to it, if any. Called with the lock
+        held. Raises RuntimeError where there is no thread for it."""
         assert self.lock.locked()
-        if key in self.queues:
-            return
-        if len(self._workers) < self._limit:
-            worker = threading.Thread(target=self._work, name="lane", daemon=True)
-            try:
-                worker.start()
-            except RuntimeError:  # no thread to be had; those there are get to it
-                if not self._workers:
-                    raise
-            else:
-                self._workers.add(worker)
+        if queue.running is not None:
+            return queue.running if queue.running.background else None
+        if key in self._ready:
+            return None
+        background = queue.jobs[0].background
+        # Whoever does background work now takes the next when that ends.
+        if not background or len(self._background) < self._background_limit:
+            self._add_worker()
+        if key in self._ready_background:
+            self._ready_background.remove(key)
         self.queues[key] = queue
-        self._ready.append(key)
+        (self._ready_background if background else self._ready).append(key)
+        # There may be fewer workers than the limit: the system may have no thread for more.
+        return self._background[-1] if not background and len(self._background) == len(self._workers) else None
+
+    def _add_worker(self) -> None:
+        """One more, up to the limit. Called with the lock held."""
+        if len(self._workers) >= self._limit:
+            return
+        worker = threading.Thread(target=self._work, name="lane", daemon=True)
+        try:
+            worker.start()
+        except RuntimeError:  # no thread to be had; those there are get to it
+            if not self._workers:
+                raise
+        else:
+            self._workers.add(worker)
+
+    def _next(self) -> str | None:
+        """The lane whose turn it is; None: no worker more is needed. Called with the lock held."""
+        if self._ready:
+            return self._ready.popleft()
+        if self._ready_background and len(self._background) < self._background_limit:
+            return self._ready_background.popleft()
+        return None
 
     def stop(self, timeout: float) -> bool:
         """Interrupt what runs and what waits, and wait for its end, in seconds; has everything ended?
@@ -171,20 +200,26 @@ class Lanes:
         """A worker's life: a piece of work from each lane in turn, until none has any."""
         while True:
             with self.lock:
-                if not self._ready:
+                key = self._next()
+                if key is None:
                     self._workers.discard(threading.current_thread())
                     return
-                key = self._ready.popleft()
                 queue = self.queues[key]
                 job = queue.running = queue.jobs.popleft()
                 queue.since = time.monotonic()
+                if job.background:
+                    self._background.append(job)
             _run(job)
             with self.lock:
                 queue.running = None
-                if queue.jobs:
-                    self._ready.append(key)
-                else:
+                if job.background:
+                    self._background.remove(job)
+                if not queue.jobs:
                     del self.queues[key]
+                elif queue.jobs[0].background:
+                    self._ready_background.append(key)
+                else:
+                    self._ready.append(key)
 
 
 def _run(job: _Job) -> None:

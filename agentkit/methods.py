@@ -192,8 +192,11 @@ class Methods:
         return self._aside.look(client, partial(self._chronicle.sessions, _limit(limit)))
 
     def _history(self, client: Client, session_key: str, limit: int | None = None) -> Future[Any]:
-        """What was said in the current conversation of a session, its last messages."""
+        """What was said in the current conversation of a session, its last messages. Its letters come here too then."""
         most = _limit(limit)
+        contact = self._app.beside.contacts.of(session_key)
+        if contact and contact.channel == NAME and client.speaks_for(contact.to):
+            self._app.wake(NAME, contact.to)
 
         def read() -> dict[str, Any]:
             if (folder := self._chronicle.find(session_key)) is None:

@@ -137,7 +137,7 @@ class Session:
             self.begin(inbound, early.append)
             store.run = run
             state = store.state
-            state.channel, state.peer, state.via = inbound.channel, inbound.peer, inbound.via
+            state.channel, state.peer, state.via, state.to = inbound.channel, inbound.peer, inbound.via, inbound.to
             state.model = self._model_of(self)
             if self.conversation.regain():
                 self.reload()

@@ -63,7 +63,11 @@ class Sessions:
                 self._timer.cancel()
 
     def _wake_later(self) -> None:
-        self._timer = threading.Timer(IDLE, self.look)
+        """Look again when the one longest idle will have been so for long enough. Called with the lock held."""
+        now = self._clock()
+        left = (IDLE - (now - held.used) for held in self._held.values() if not held.stays)
+        # Those that should have gone could not: they are seen to with the next, or after as long again.
+        self._timer = threading.Timer(next((seconds for seconds in left if seconds > 0), IDLE), self.look)
         self._timer.daemon = True
         self._timer.start()
 

@@ -63,7 +63,7 @@ class Context:
 class State:
     """What the model never sees: whose conversation this is, the model selected and its context window in tokens (0:
     unknown), the model used, which has answered last, the tokens this turn has used; full: it was said that nothing
-    more can be left out; unsummarised: the tokens at which a summary failed last; via: as Inbound has it."""
+    more can be left out; unsummarised: the tokens at which a summary failed last; via, to: as Inbound has them."""
 
     session: str = ""
     agent: str = ""
@@ -76,6 +76,7 @@ class State:
     full: bool = False
     unsummarised: int = 0
     via: str = ""
+    to: str = ""
 
     def spend(self, usage: Mapping[str, int] | None) -> None:
         """Add the tokens of one request."""

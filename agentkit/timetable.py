@@ -63,7 +63,7 @@ def commands(beside: Callable[[], Beside]) -> list[Command]:
         if not rest or verb not in ("add", "rm", "on", "off", "run"):
             raise CommandError(USAGE)
         if verb == "add":
-            return f"Added: {_job(add(jobs, rest, order.session.view.agent))}"
+            return f"Added: {_job(add(jobs, rest, order.session.view.agent, (order.inbound.source, order.inbound.to)))}"
         if verb == "rm":
             _remove(jobs, rest)
             return f"{rest} is gone."
@@ -95,7 +95,7 @@ def cron_tool(cron: Callable[[], Cron]) -> Tool:
             if action == "list":
                 return "\n".join(_job(row.job) for row in cron().rows()) or "There are no jobs."
             if action == "add":
-                return f"added: {_job(add(cron(), job, scope.agent))}"
+                return f"added: {_job(add(cron(), job, scope.agent, scope.asker))}"
             _remove(cron(), job)
         except CommandError as error:
             raise ToolError(str(error)) from None
@@ -104,8 +104,9 @@ def cron_tool(cron: Callable[[], Cron]) -> Tool:
     return tool(name="cron", asks=True)(run)
 
 
-def add(cron: Cron, line: str, agent: str) -> Job:
-    """Add a job as a line describes it. Raises CommandError."""
+def add(cron: Cron, line: str, agent: str, asker: tuple[str, str]) -> Job:
+    """Add a job as a line describes it, whose words are for whoever has asked for it: a channel and an address. Raises
+    CommandError."""
     from .cronline import EXAMPLES, spoken
     from .schedule import ScheduleError
 
@@ -117,6 +118,8 @@ def add(cron: Cron, line: str, agent: str) -> Job:
         raise CommandError(f"What is to be done then? For example: {EXAMPLES}")
     words: dict[str, Any] = {"name": " ".join(text.split()[:5])[:40], "schedule": schedule}
     words |= {"payload": {"kind": "agent_turn", "message": text}, "agent_id": agent}
+    if all(asker):
+        words |= {"channel": asker[0], "to": asker[1]}
     if schedule["kind"] == "at":
         words["delete_after_run"] = True
     made = cron.jobs.add(words)

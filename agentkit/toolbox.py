@@ -29,8 +29,8 @@ class Scope:
 
     roots: folders that file tools may open, real paths, the working directory first; closed: paths that nothing may
     open; opened: folders in those that may be read all the same; unwritable: paths that nothing may write; readable:
-    further folders, to read in only; agent: the id of who calls; memory: the folder of its memories; environment: what
-    child processes get; cancel: how it is stopped.
+    further folders, to read in only; agent: the id of who calls; asker: the channel and address of whom it answers;
+    memory: the folder of its memories; environment: what child processes get; cancel: how it is stopped.
     """
 
     roots: tuple[Path, ...]
@@ -39,6 +39,7 @@ class Scope:
     unwritable: tuple[Path, ...] = ()
     readable: tuple[Path, ...] = ()
     agent: str = ""
+    asker: tuple[str, str] = ("", "")
     memory: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     cancel: Cancel = field(default_factory=Cancel)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
 from .agents import Agents
+from .cancel import Cancel
 from .errors import CommandError, LLMError
-from .events import Done, Error
+from .events import Done, Error, Interrupted
 from .ledger import Ledger
+from .log import SHORTEST_KEY
 from .node import Flow, Node
 from .settings import Settings
 from .store import Store
 from .wire import Reply
+
+LONGEST = 1800.0  # seconds that a turn may take: nobody would see that it does not end
 
 
 class Ended(NamedTuple):
@@ -40,12 +45,17 @@ class Capped(Flow):
 
 
 class Unattended:
-    """May be used from any thread. ask: makes the node that gets one reply."""
+    """May be used from any thread. ask: makes the node that gets one reply; longest: seconds that a turn may take."""
 
     def __init__(
-        self, agents: Agents, ask: Callable[[], Node], ledger: Ledger, settings: Callable[[], Settings]
+        self,
+        agents: Agents,
+        ask: Callable[[], Node],
+        ledger: Ledger,
+        settings: Callable[[], Settings],
+        longest: float = LONGEST,
     ) -> None:
-        self._agents, self._ask, self._ledger, self._settings = agents, ask, ledger, settings
+        self._agents, self._ask, self._ledger, self._settings, self._longest = agents, ask, ledger, settings, longest
 
     def used_up(self) -> str:
         """Why there are no tokens left today, in words; empty: there are."""
@@ -74,10 +84,28 @@ class Unattended:
         except CommandError as error:
             return Ended("", "bad_request", str(error), 0, 0.0)
         store.append({"role": "user", "content": message})
-        ending = turn.run(store)
+        own, outer = Cancel(), store.run.cancel
+        timer = threading.Timer(self._longest, own.set)
+        timer.daemon = True
+        store.run = store.run._replace(cancel=own)
+        try:
+            timer.start()
+            with outer.on_set(own.set):
+                ending = turn.run(store)
+        finally:
+            timer.cancel()
+            store.run = store.run._replace(cancel=outer)
         tokens = store.state.usage.get("total_tokens", 0)
         if isinstance(ending, Done):
-            return Ended(ending.text, "", "", tokens, ending.seconds)
+            return Ended(self._without_secrets(ending.text), "", "", tokens, ending.seconds)
+        if isinstance(ending, Interrupted) and not outer.is_set:
+            return Ended("", "timeout", f"it was not done within {self._longest / 60:g} minutes", tokens, self._longest)
         if isinstance(ending, Error):
             return Ended("", ending.category, ending.message, tokens, 0.0)
         return Ended("", "interrupted", "it was interrupted", tokens, 0.0)
+
+    def _without_secrets(self, text: str) -> str:
+        """What is said goes to files and people, and a command that was run may have read our keys."""
+        for secret in self._settings().secrets:
+            text = text.replace(secret, "[key]") if len(secret) >= SHORTEST_KEY else text
+        return text

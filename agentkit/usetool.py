@@ -73,7 +73,7 @@ class UseTool(Node):
 
     def prep(self, store: Store) -> tuple[Asker, Scope]:
         who = Asker(store.state.session, store.state.via or store.state.channel, store.state.peer)
-        return who, replace(self.toolbox.scope, cancel=store.run.cancel)
+        return who, replace(self.toolbox.scope, cancel=store.run.cancel, asker=(who.channel, store.state.to))
 
     def exec(self, inputs: tuple[Asker, Scope]) -> Generator[Event, Any, Results]:
         """Interrupted, it returns the results there are; the store gives the other calls theirs."""

@@ -443,6 +443,7 @@ class Sim:
             self.put,
             usual,
             lambda: 32_000,
+            lambda each: True,
         )
         self.cron = Cron(
             Jobs(self.folder / "CRON.json"), Runs(self.folder / ".state"), self.clock, self.lanes, errands, self._tell

@@ -70,6 +70,7 @@ class Life:
             outbox.put,
             usual,
             lambda: 32_000,
+            lambda each: True,
         )
         runs = Runs(folder / ".state")
         self.cron = Cron(Jobs(folder / "CRON.json"), runs, self.clock, self.lanes, errands, self.told.append)

@@ -186,6 +186,7 @@ class World:
             self.put,
             usual,
             lambda: 32_000,
+            lambda each: True,
         )
         runs = Runs(self.folder / ".state")
         self.cron = Cron(Jobs(self.path), runs, self.clock, self.lanes, errands, self.told.append)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from .gateway import USER, Client, Program, echo
+from .loopback import text_stream
 
 LATER = {"kind": "at", "at": "2199-01-01T00:00:00Z"}
 
@@ -73,3 +74,42 @@ def test_letters_and_the_whole_are_told_of(program: Program) -> None:
         found = client.call("status")
         assert found["background"] == "here" and found["letters_pending"] == 1 and found["overdue"] == []
         assert datetime.fromisoformat(found["last_tick"]).year >= 2026
+
+
+def test_what_a_heartbeat_says_that_a_program_has_set_off_reaches_who_spoke_there(program: Program) -> None:
+    with program, Client(program) as bridge, Client(program) as other:
+        (program.workspace / ".agents" / "assistant" / "HEARTBEAT.md").write_text("Look after the queue.")
+        bridge.call("send", text="hello", peer_id="ann")
+        beat = other.call("heartbeat.trigger", session_key="agent:assistant:direct:ann")
+        assert bridge.said("letter")["text"] == beat["text"]
+
+
+def test_a_job_is_for_who_has_added_it_whoever_speaks_later(program: Program) -> None:
+    with program, Client(program) as ann, Client(program) as bob:
+        ann.call("send", text="/cron add at 2199-01-01 09:00 remind me of my secret", peer_id="ann", channel="cli")
+        bob.call("send", text="hello", peer_id="bob")
+        (made,) = ann.call("cron.list")
+        assert (made["channel"], made["to"]) == ("websocket", "ann")
+        ann.call("cron.trigger", id=made["id"])
+        assert "my secret" in ann.said("letter")["text"]
+        bob.call("status")
+        assert not [each for each in bob.events if each["type"] == "letter"]
+
+
+def test_a_client_that_only_reads_what_was_said_gets_the_letters_too(program: Program) -> None:
+    with program, Client(program) as first:
+        first.call("send", text="hello")
+    with program, Client(program) as again:
+        program.app.outbox.put("websocket", "websocket-user", "the build is done")
+        again.call("sessions.history", session_key=USER)
+        letter = again.said("letter")
+        assert (letter["text"], letter["session"], letter["turn"]) == ("the build is done", "", "")
+
+
+def test_where_the_server_counts_no_tokens_the_limit_of_a_day_holds_all_the_same(tmp_path: Path) -> None:
+    with Program(tmp_path, lambda request, index: text_stream("Hello there.")) as program, Client(program) as client:
+        (program.workspace / ".agents" / "assistant" / "HEARTBEAT.md").write_text("Look after the queue.")
+        client.call("send", text="hello")
+        assert client.call("status")["tokens_today"] == 0
+        client.call("heartbeat.trigger", session_key=USER)
+        assert client.call("status")["tokens_today"] > 10

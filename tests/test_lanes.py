@@ -217,3 +217,87 @@ def test_what_is_busy_can_be_seen_and_an_idle_lane_leaves_nothing_behind() -> No
         if thread.name == "lane":
             thread.join(WAIT)
     assert lanes.view() == [] and not lanes.queues
+
+
+class Slow:
+    """Background work that runs until it is let go or interrupted."""
+
+    def __init__(self) -> None:
+        self.begun, self.end = threading.Semaphore(0), threading.Event()
+        self.interrupted = threading.Event()
+
+    def __call__(self, cancel: Cancel) -> None:
+        with cancel.on_set(self.interrupted.set), cancel.on_set(self.end.set):
+            self.begun.release()
+            self.end.wait(WAIT)
+
+
+@pytest.mark.parametrize(("limit", "most"), [(2, 1), (3, 2), (4, 3), (8, 6), (16, 12)])
+def test_background_work_leaves_workers_to_whoever_speaks_and_all_of_it_is_done(limit: int, most: int) -> None:
+    lanes, slow, meet = Lanes(limit), Slow(), threading.Barrier(limit - most + 1)
+    for number in range(20):
+        assert lanes.get(f"job {number}").offer(slow)
+    for _ in range(most):
+        assert slow.begun.acquire(timeout=WAIT)
+    for number in range(limit - most):  # side by side
+        lanes.get(f"person {number}").put(lambda cancel: meet.wait(WAIT))
+    meet.wait(WAIT)
+    settle(lanes, "person 0")
+    jobs = [each for each in lanes.view() if each.background]
+    assert sum(each.seconds is not None for each in jobs) == most and len(jobs) == 20
+    assert not slow.interrupted.is_set()
+    slow.end.set()
+    for _ in range(20 - most):
+        assert slow.begun.acquire(timeout=WAIT)
+
+
+def test_background_work_that_waits_for_a_worker_keeps_its_lane_busy_and_lets_a_message_go_first() -> None:
+    lanes, slow, order, done = Lanes(limit=2), Slow(), list[str](), threading.Event()
+
+    def background(cancel: Cancel) -> None:
+        order.append("background")
+        done.set()
+
+    lanes.get("slow").offer(slow)
+    assert slow.begun.acquire(timeout=WAIT)
+    lane = lanes.get("a")
+    assert lane.offer(background)
+    assert lane.busy and not lane.offer(lambda cancel: order.append("another"))
+    for message in "one", "two":
+        lane.put(lambda cancel, message=message: order.append(message))  # type: ignore[misc]
+    settle(lanes, "a")
+    assert order == ["one", "two"] and lane.busy and not slow.interrupted.is_set()
+    slow.end.set()
+    assert done.wait(WAIT)
+    assert order == ["one", "two", "background"]
+
+
+def test_a_message_interrupts_background_work_of_another_lane_where_there_is_one_worker() -> None:
+    lanes, slow, waits, ran = Lanes(limit=1), Slow(), Slow(), threading.Event()
+    lanes.get("slow").offer(slow)
+    assert slow.begun.acquire(timeout=WAIT)
+    lanes.get("waits").offer(waits)
+    assert not slow.interrupted.is_set()  # another piece of background work has to wait
+    lanes.get("a").put(lambda cancel: ran.set())
+    assert ran.wait(WAIT) and slow.interrupted.is_set()
+    assert waits.begun.acquire(timeout=WAIT)
+    settle(lanes, "waits")
+    assert waits.interrupted.is_set()
+
+
+def test_a_message_does_not_interrupt_another_one_where_there_is_one_worker() -> None:
+    lanes, first, ran = Lanes(limit=1), Slow(), threading.Event()
+    lanes.get("first").put(first)
+    assert first.begun.acquire(timeout=WAIT)
+    lanes.get("a").put(lambda cancel: ran.set())
+    assert not first.interrupted.is_set()
+    first.end.set()
+    assert ran.wait(WAIT)
+
+
+def test_stopping_ends_background_work_that_waits_for_a_worker() -> None:
+    lanes, slow = Lanes(limit=2), Slow()
+    for number in range(5):
+        lanes.get(str(number)).offer(slow)
+    assert slow.begun.acquire(timeout=WAIT)
+    assert lanes.stop(WAIT) and lanes.view() == []

@@ -17,6 +17,7 @@ from agentkit.session import Session
 from agentkit.sessions import CROWDED, IDLE, MOST, Sessions
 from agentkit.settings import Settings
 
+from .beating import until
 from .loopback import Loopback, Request, Response, text_stream
 from .program import WAIT
 from .scripted import Scripted, say, session
@@ -262,6 +263,20 @@ def test_a_session_that_nobody_has_used_for_ten_minutes_leaves_memory(rooms: Roo
     rooms.sessions.look()
     assert rooms.sessions.all() == [busy, seen, late]
     assert rooms.get("idle") is not idle
+
+
+def test_a_session_leaves_memory_by_itself_when_its_own_ten_minutes_are_over(rooms: Rooms) -> None:
+    rooms.busy.add("busy")
+    rooms.get("busy")
+    rooms.now = 300.0
+    rooms.get("idle")
+    rooms.now = 300.0 + 600.0 - 0.05  # so much is left of them, whatever a look before found
+    late = rooms.get("late")
+    rooms.sessions.look()
+    assert len(rooms.sessions.all()) == 3
+    rooms.now = 300.0 + 600.0
+    until(lambda: len(rooms.sessions.all()) == 2)
+    assert late in rooms.sessions.all()
 
 
 def test_in_a_crowd_a_moment_is_enough_and_who_came_last_stays(rooms: Rooms) -> None:

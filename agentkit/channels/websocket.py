@@ -118,7 +118,7 @@ class Gateway:
         self._methods.awaited.show(event)
 
     def send(self, letter: Letter) -> None:
-        record = {"type": "letter", "id": letter.nonce, "to": letter.to, "text": letter.text}
+        record = {"type": "letter", "session": "", "turn": "", "id": letter.nonce, "to": letter.to, "text": letter.text}
         text = notification({**record, "part": letter.part, "parts": letter.parts})
         with self._lock:
             theirs = [client for client in self._clients.values() if letter.to in client.peers]

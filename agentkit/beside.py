@@ -131,7 +131,12 @@ class Beside:
     def overdue(self) -> list[str]:
         """What should have begun a while ago, by name."""
         late = self.clock.now() - OVERDUE
-        return [name for name, due in self.clock.due() if due < late][:SHOWN]
+        names = dict.fromkeys(name for name, due in self.clock.due() if due < late)
+        if self.background.runs and not self.cron.stopped:
+            # What cannot begin is called again each minute: the clock does not know how late it is.
+            rows = [row for row in self.cron.rows() if row.due is not None and row.due < late]
+            names |= dict.fromkeys(f"cron {row.job.id}" for row in rows if row.standing.started is None)
+        return [*names][:SHOWN]
 
     def _is_known(self, contact: Contact) -> bool:
         """Is it nobody but the owner, or a person whom the owner has named? Where anybody may talk, and in a group, it

@@ -19,7 +19,7 @@ from .cancel import Cancel
 from .clock import Clock
 from .errand import Done, Errands
 from .errors import CommandError
-from .jobs import Job, Jobs, Table
+from .jobs import Job, JobRuns, Jobs, NoJob, Table
 from .lanes import LaneFull, Lanes
 from .reckoning import ended, following, judged, moment
 from .records import replace
@@ -68,7 +68,8 @@ class Cron:
         self._rota = Rota(clock, "cron", self._due)
         self._jobs: dict[str, Job] = {}  # those that are on
         self._table: Table | None = None  # that they were made from; None: to be looked at again
-        self._busy: set[str] = set()  # the jobs that run
+        self._looked: float | None = None  # when that was
+        self._busy: dict[str, Cancel | None] = {}  # the jobs that run, and what ends them, once they have a worker
         self._problems: set[str] = set()  # of the file, that were told
         self._stopped = self._runs_here = self._took_up = False
 
@@ -105,17 +106,17 @@ class Cron:
         return [Row(job, each, each.due if job.enabled and not each.off else None) for job, each in found]
 
     def trigger(self, id: str) -> Job:
-        """Have a job done now, whenever it is due. Raises CommandError."""
+        """Have a job done now, whenever it is due. Raises CommandError, NoJob, and JobRuns."""
         if not self._runs_here:
             raise CommandError(NOT_HERE)
         now = self._clock.now()
         with self._alone():
             self._take_in(now)
             if (job := self._listed(id)) is None:
-                raise CommandError(f"There is no job {id}: /cron lists them.")
+                raise NoJob(f"There is no job {id}: /cron lists them.")
             standing = self._standings[id]
             if standing.started is not None:
-                raise CommandError(f"{id} is running already.")
+                raise JobRuns(f"{id} is running already.")
             if not self._begin([_Start(job, None, standing.due)], now):
                 raise CommandError(f"{id} cannot be begun: its start cannot be written down. Is the disk full?")
         return job
@@ -126,8 +127,8 @@ class Cron:
             raise CommandError(f"{id} is off after {before.off}. {NOT_HERE}")
         job = self.jobs.switch(id, enabled)
         with self._alone():
-            if enabled and self._standings[id].off:
-                self._standings[id] = replace(self._standings[id], off="", failures=0, written="")
+            if enabled:
+                self._standings.allow(job, self._clock.now())
                 self._table = None
         self.refresh()
         return job
@@ -144,8 +145,7 @@ class Cron:
         """Hold the lock. What there is to tell is told after that: whoever hears it may come back with a command."""
         with self._lock:
             yield
-            told = [*self._unsaid]
-            self._unsaid.clear()
+            told, self._unsaid[:] = [*self._unsaid], []
         for text in told:
             self._tell(text)
 
@@ -164,7 +164,7 @@ class Cron:
 
     def _take_in(self, now: float) -> list[str]:
         """The same, with the lock held; returns the jobs that an earlier process has done, but not removed."""
-        table = self.jobs.look()
+        table, looked, self._looked = self.jobs.look(), self._looked, now
         if table is self._table:
             return []
         problems = {_LINE.sub("", each): each for each in table.problems}  # a line may only have moved
@@ -176,10 +176,18 @@ class Cron:
         begins, self._took_up = not self._took_up, True
         if begins:
             self._standings.take_up(listed, now)
-        self._standings.follow(listed, now)
-        self._jobs = {
-            id: job for id, job in listed.items() if job.enabled and not self._stopped and not self._standings[id].off
-        }
+        self._standings.follow(listed, looked, table.saved, now)
+        before, self._jobs = (
+            self._jobs,
+            {
+                id: job
+                for id, job in listed.items()
+                if job.enabled and not self._stopped and not self._standings[id].off
+            },
+        )
+        for cancel in (self._busy.get(id) for id in before.keys() - self._jobs.keys()):
+            if cancel:
+                cancel.set()
         self._rota.plan_all({id: due for id in self._jobs if (due := self._next(id)) is not None})
         if self._standings.unsaved:
             self._standings.save()
@@ -243,7 +251,7 @@ class Cron:
         if not self._standings.begin(begun):
             return False
         for job, due, _ in starts:
-            self._busy.add(job.id)
+            self._busy[job.id] = None
             lane, work = self._lanes.get(self._errands.lane(job)), partial(self._work, job, due, now)
             try:
                 if not lane.offer(work):  # the run before has ended, but its lane does not know yet
@@ -254,6 +262,8 @@ class Cron:
 
     def _work(self, job: Job, due: float | None, started: float, cancel: Cancel) -> None:
         done = Done("failed", "agentkit itself failed: the log tells more")
+        with self._lock:
+            self._busy[job.id] = cancel
         try:
             done = self._errands.run(job, cancel)
         finally:
@@ -275,7 +285,7 @@ class Cron:
             self._unsaid.append(f"The job {job.id} is off after {after.off} (/cron on {job.id} has it run again)")
             self._jobs.pop(job.id, None)
             self._rota.plan(job.id, None)
-        self._busy.discard(job.id)
+        self._busy.pop(job.id, None)
         if not self._busy:
             self._standings.save()
 

@@ -8,7 +8,7 @@ a file, a thread or a clock; whoever uses it holds a lock.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush
 from itertools import count
 
@@ -113,11 +113,17 @@ class Destinations:
             self._push(destination, envelope)
         if destination.letters:
             self._place(destination)
-            return
-        channel = self._all[destination.channel]
-        del channel[destination.to]
-        if not channel:
-            del self._all[destination.channel], self._busy[destination.channel]
+        else:
+            self._forget(destination)
+
+    def keep(self, destination: Destination, is_there: Callable[[Envelope], bool]) -> None:
+        """Of the letters of one that is `held`, drop those that somebody else has taken."""
+        before = len(destination.letters)
+        destination.letters = [each for each in destination.letters if is_there(each[2])]
+        heapify(destination.letters)
+        self.pending -= before - len(destination.letters)
+        if not destination.letters:
+            self._forget(destination)
 
     def wake(self, channel: str, to: str | None = None) -> None:
         """Somebody is there now; to: only that one."""
@@ -151,6 +157,12 @@ class Destinations:
         if self._timetable:
             return min(max(0.0, self._timetable[0][0] - now), LONGEST_SLEEP)
         return LONGEST_SLEEP
+
+    def _forget(self, destination: Destination) -> None:
+        channel = self._all[destination.channel]
+        del channel[destination.to]
+        if not channel:
+            del self._all[destination.channel], self._busy[destination.channel]
 
     def _has_room(self, ticks: float) -> bool:
         quick = sum(ticks - since < SLOW for since in self._trying.values())

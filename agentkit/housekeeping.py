@@ -12,6 +12,7 @@ from .cancel import Cancel
 from .contacts import Contact
 from .errors import CommandError
 from .events import Answer, Inbound
+from .jobs import JobRuns, NoJob
 from .lanes import LaneFull, Lanes
 from .node import Run
 from .records import replace
@@ -84,8 +85,12 @@ class Housekeeping:
         """Have a job done now; cron.list tells what comes of it."""
         try:
             return {"id": self._beside().cron.trigger(id).id, "begun": True}
-        except CommandError as error:
+        except NoJob as error:
             raise RpcError(UNKNOWN, str(error)) from None
+        except JobRuns as error:
+            raise RpcError(TOO_BUSY, str(error)) from None
+        except CommandError as error:
+            raise RpcError(INTERNAL_ERROR, str(error)) from None
 
     def heartbeats(self) -> dict[str, Any]:
         """Which sessions have one, what became of the last, and when the next one is."""

@@ -45,11 +45,21 @@ class Job:
 @dataclass(frozen=True)
 class Table:
     """What a look has found: the jobs in the order of the file, those that are off too; all that is wrong, in lines;
-    broken: the file could not be taken in, and the jobs are those of before."""
+    broken: the file could not be taken in, and the jobs are those of before; saved: when the file was, in seconds
+    since 1970."""
 
     jobs: tuple[Job, ...] = ()
     problems: tuple[str, ...] = ()
     broken: bool = False
+    saved: float = 0.0
+
+
+class NoJob(CommandError):
+    """There is none of that id."""
+
+
+class JobRuns(CommandError):
+    """It is not begun while it runs."""
 
 
 class Jobs:
@@ -120,7 +130,7 @@ class Jobs:
         def edit(jobs: Listing) -> str | None:
             entry = self._entry(jobs, id)
             if entry is None:
-                raise CommandError(f"There is no job {_shown(id)}: /cron lists them.")
+                raise NoJob(f"There is no job {_shown(id)}: /cron lists them.")
             try:
                 made[:] = [job(entry.value)]
                 if made[0].enabled == enabled:
@@ -157,22 +167,22 @@ class Jobs:
             return
         found = userfile.seen(self._path)
         if found != self._seen:
-            self._table = self._taken(*found)
+            self._table = self._taken(*found, stamp[1] / 1e9 if stamp else 0.0)
             self._seen = found
         # What cannot be read may become readable, and what was written only just now may change, without a trace.
         is_old = stamp is not None and not 0 <= time.time_ns() - stamp[0] <= TICK
         self._signature = stamp if is_old and not found[1] else None
 
-    def _taken(self, data: bytes | None, why: str) -> Table:
+    def _taken(self, data: bytes | None, why: str, saved: float) -> Table:
         name = self._path.name
         try:
             if why:
                 raise ValueError(why)
-            table, self._known = _table(name, listing(data, "jobs", keyed=True), self._known)
+            table, self._known = _table(name, listing(data, "jobs", keyed=True), self._known, saved)
             return table
         except ValueError as error:
             broken = f"{name} is broken: {error}. Until it is put right, the jobs stay as they were."
-            return Table(self._table.jobs, (broken,), broken=True)
+            return Table(self._table.jobs, (broken,), True, saved)
 
     def _change(self, edit: Callable[[Listing], str | None]) -> None:
         """Replace the file by the text that `edit` makes of it as it is now; None: it stays. Raises CommandError."""
@@ -188,7 +198,7 @@ class Jobs:
             self._look()
 
 
-def _table(file: str, found: Listing, known: Mapping[str, Job]) -> tuple[Table, dict[str, Job]]:
+def _table(file: str, found: Listing, known: Mapping[str, Job], saved: float) -> tuple[Table, dict[str, Job]]:
     """The table of a file, and its jobs by the text of their entries; known: those of a table before."""
     jobs: dict[str, Job] = {}
     lines: dict[str, int] = {}  # by id
@@ -205,7 +215,7 @@ def _table(file: str, found: Listing, known: Mapping[str, Job]) -> tuple[Table, 
             jobs[entry.text] = made
     if (rest := len(problems) - MOST) > 0:
         problems[MOST:] = [f"{file}: {rest:,} more of this kind."]
-    return Table(tuple(jobs.values()), tuple(problems)), jobs
+    return Table(tuple(jobs.values()), tuple(problems), False, saved), jobs
 
 
 # -- a job's fields
@@ -237,6 +247,9 @@ def job(value: object) -> Job:
         raise ValueError(str(error) if error.field == "schedule" else f"schedule.{error}") from None
     except RecursionError:
         raise ValueError("schedule: it is nested too deeply") from None
+    channel, to = _text(value, "channel"), _text(value, "to")
+    if to and not channel:
+        raise ValueError("to: needs a channel beside it, such as discord")
     return Job(
         id,
         name or id,
@@ -245,8 +258,8 @@ def job(value: object) -> Job:
         kind,
         text,
         _text(value, "agent_id"),
-        _text(value, "channel"),
-        _text(value, "to"),
+        channel,
+        to,
         _flag(value, "delete_after_run", False),
         sha256(canonical.encode()).hexdigest()[:16],
     )
@@ -309,12 +322,14 @@ def _free(id: str, taken: set[str]) -> str:
     return free
 
 
-def _called(value: object, number: int) -> str:
-    """A job by its id and name, where it has them, for a person."""
-    id = _id(value)
-    name = value.get("name") if isinstance(value, dict) else None
+def called(id: str, name: object) -> str:
+    """A job by its id and name, where it has one, for a person."""
     other = f" ({_shown(name)})" if isinstance(name, str) and name.strip() and name != id else ""
-    return f"{_shown(id)}{other}" if id else f"number {number}{other}"
+    return f"{_shown(id)}{other}"
+
+
+def _called(value: object, number: int) -> str:
+    return called(_id(value) or f"number {number}", value.get("name") if isinstance(value, dict) else None)
 
 
 def _shown(text: str) -> str:

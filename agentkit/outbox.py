@@ -9,6 +9,7 @@ disk, in `letters`.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from typing import NamedTuple
 from .cancel import Cancel
 from .delivery import Deliver, Office, Send, postpone
 from .destinations import LONGEST_SLEEP, Destination, Destinations
-from .envelope import Letter, letter_id
+from .envelope import Envelope, Letter, letter_id
 from .events import Answer, Event
 from .letters import Letters
 from .node import Run
@@ -161,6 +162,8 @@ class Outbox:
         failed = len(self._letters.failed_ids())
         with self._changed:
             now = self._now()
+            for held in [each for each in self._destinations if each.held and each.trying is None]:
+                self._destinations.keep(held, self._is_there)  # a chat in another process may have shown them
             found = []
             for each in self._destinations:
                 envelopes = each.envelopes
@@ -198,6 +201,15 @@ class Outbox:
                     found += 1
             self._changed.notify()
         return found
+
+    def _is_there(self, envelope: Envelope) -> bool:
+        try:
+            os.lstat(self._letters.path(envelope))
+        except FileNotFoundError:
+            return False
+        except OSError:  # nobody knows
+            pass
+        return True
 
     # -- threads
 

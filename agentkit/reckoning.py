@@ -29,12 +29,12 @@ def following(schedule: Schedule, after: float) -> float | None:
     return min(found.timestamp(), LATEST) if found else None
 
 
-def first(job: Job, last_at: float | None, now: float) -> float | None:
-    """When a job is due that was not known before. last_at: when it ran, known or not.
+def first(job: Job, last_at: float | None, since: float, now: float) -> float | None:
+    """When a job is due that was not known before. last_at: when it ran, known or not; since: from when on it counts.
 
     A moment that is past by less than a day counts: it may have been written down a little late.
     """
-    due = following(job.schedule, now)
+    due = following(job.schedule, min(now, max(since, last_at or since)))
     if due is None:
         due = following(job.schedule, now - A_DAY)
     return due if due is None or due > now or last_at is None or last_at < due else None

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from .jobs import Job
+from .cronexpr import shown
+from .jobs import Job, called
 from .leftovers import has_run, leftovers
 from .reckoning import A_DAY, anew, first, following
 from .records import replace
 from .runs import Runs, Standing
+from .schedule import Cron
+
+FRESH = 60.0  # seconds within which a file that nobody has looked at yet was saved for us
 
 
 class Standings:
@@ -20,6 +24,7 @@ class Standings:
         self.unsaved = self._has_file = False
         self.fails = False  # saving does
         self._saved = 0.0  # when that was
+        self._left = 0.0  # when an earlier process did it last
 
     def __getitem__(self, id: str) -> Standing:
         """That of a job; of one that is unknown as it is at first."""
@@ -36,17 +41,28 @@ class Standings:
 
     def take_up(self, jobs: Mapping[str, Job], now: float) -> None:
         """Begin with what an earlier process has left."""
+        self._left = self._runs.saved_at() or 0.0
         left = leftovers(self._runs, jobs, now)
         self._known = left.standings
         self.unsaved = self._has_file = bool(left.standings)
         for text in left.told:
             self._tell(text)
 
-    def follow(self, listed: Mapping[str, Job], now: float) -> None:
-        """Take in which jobs there are."""
+    def follow(self, listed: Mapping[str, Job], looked: float | None, saved: float, now: float) -> None:
+        """Take in which jobs there are. looked: when this process has looked before, None: never; saved: when the file
+        was: a time that has come since both is late, not lost."""
         on = {id: job for id, job in listed.items() if job.enabled}
         self._forget(listed, on, now)
-        self._reckon(on, now)
+        since = min(now, max(self._left if looked is None else looked, saved))
+        # A file that has long been there when somebody begins with it asks for nothing that is past.
+        afresh = now if looked is None and now - saved > FRESH else since
+        self._reckon(on, {id: since if id in self._known else afresh for id in on}, now)
+
+    def allow(self, job: Job, now: float) -> None:
+        """Forget what has disabled a job: it goes on from now."""
+        if (before := self[job.id]).off:
+            due = first(job, before.last_at, now, now)
+            self[job.id] = replace(before, off="", failures=0, due=due, written=job.written)
 
     def anew(self, job: Job, now: float) -> float | None:
         """After the clock was set back far: when a job is due."""
@@ -95,14 +111,14 @@ class Standings:
             elif standing.written or standing.off:
                 self[id] = replace(standing, due=None, written="", off="", failures=0)
 
-    def _reckon(self, on: Mapping[str, Job], now: float) -> None:
+    def _reckon(self, on: Mapping[str, Job], since: Mapping[str, float], now: float) -> None:
         """Have a due time for each job that is new, or whose schedule was changed."""
         past: dict[str, float | None] = {}
         for id, job in on.items():
             before = self[id]
             if before.written == job.written:
                 continue
-            due = first(job, before.last_at, now)
+            due = first(job, before.last_at, since[id], now)
             if before.last_at is None and (due is None or due <= now):
                 past[id] = due
             off = "" if before.written else before.off  # another schedule is another job
@@ -110,8 +126,12 @@ class Standings:
         # What is past when it is first seen may have run, and only the file of standings be lost.
         known, times = has_run(self._runs) if past else (set(), set())
         for id, due in past.items():
+            job = on[id]
             if due is None and id not in known:
-                at = following(on[id].schedule, 0.0)
+                at = following(job.schedule, 0.0)
                 self._runs.note(id, at, None, 0.0, "missed", 0, "it was past already when it was seen first")
+                if isinstance(job.schedule, Cron):
+                    why = f"schedule.expr: {shown(job.schedule.words)} never comes again (its years are over)"
+                    self._tell(f"CRON.json, job {called(id, job.name)}: {why}, so put it right, or remove the job.")
             elif due is not None and (id, due) in times:
-                self[id] = replace(self[id], due=None)
+                self[id] = replace(self[id], due=following(job.schedule, now))

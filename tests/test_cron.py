@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from operator import sub
 from pathlib import Path
 from queue import SimpleQueue
@@ -677,3 +678,122 @@ def test_a_moment_at_the_end_of_the_calendar_can_be_kept(made: Callable[..., Sim
     sim.begin()
     sim.run(START + 120)
     assert sim.told == [] and sim.row("once").due is not None and lines(sim.folder) == []
+
+
+# -- what is written between two looks
+
+
+def save(sim: Sim, at: float, *records: dict[str, Any]) -> None:
+    """As an editor does at that time."""
+    write(sim.folder, [*records])
+    os.utime(sim.folder / "CRON.json", (at, at))
+
+
+@pytest.mark.parametrize("kind", ["cron", "every"])
+@pytest.mark.parametrize("before", ["none", "another schedule"])
+def test_a_time_that_comes_between_the_save_and_the_look_is_not_lost(
+    made: Callable[..., Sim], kind: str, before: str
+) -> None:
+    new = job("a", {"kind": "cron", "expr": "10 * * * *"}) if kind == "cron" else every("a", HOUR, 600)
+    sim = made(*([] if before == "none" else [every("a", 7 * HOUR, 6 * HOUR)]))
+    sim.run(START + 570)
+    sim.now = START + 590
+    save(sim, sim.now, new)
+    sim.now = START + 620
+    sim.run(START + 700)
+    assert sim.texts == ["a."] and lines(sim.folder)[0]["due_at"] == START + 600
+
+
+@pytest.mark.parametrize("saved", [START + 610, START + 5, START + 10 * HOUR])
+def test_a_time_that_was_over_at_the_save_or_the_look_before_is_none_of_a_new_job(
+    made: Callable[..., Sim], saved: float
+) -> None:
+    sim = made()
+    sim.run(START + 605)
+    save(sim, saved, every("a", HOUR, 600))
+    sim.now = START + 630
+    sim.run(START + 700)
+    assert sim.said == [] and sim.row("a").due == START + 600 + HOUR
+
+
+@pytest.mark.parametrize(("age", "runs"), [(30, 1), (50, 1), (200, 0)])
+def test_what_the_first_look_finds_counts_from_its_save_only_if_that_was_just_now(
+    tmp_path: Path, made: Callable[..., Sim], age: float, runs: int
+) -> None:
+    sim = made()
+    sim.now = START + 620
+    save(sim, sim.now - age, every("a", HOUR, 600))
+    sim.begin()
+    sim.run(START + 700)
+    assert sim.texts == ["a."] * runs and sim.row("a").due == START + 600 + HOUR
+
+
+def test_a_job_that_has_run_since_the_save_is_due_at_its_next_time_and_not_never(made: Callable[..., Sim]) -> None:
+    sim = made(every("a", 60, 10))
+    sim.run(START + 552)
+    sim.now = START + 560
+    save(sim, sim.now, every("a", HOUR, 565))
+    sim.now = START + 570
+    sim.run(START + 575)
+    save(sim, START + 500, every("a", 2 * HOUR, 565))
+    sim.run(START + 650)
+    assert sim.row("a").due == START + 565 + 2 * HOUR
+
+
+def test_what_was_off_after_failures_and_is_allowed_again_does_not_catch_up(made: Callable[..., Sim]) -> None:
+    sim = made(every("a", 100, 0))
+    sim.fails = True
+    sim.run(START + 560)
+    assert sim.row("a").standing.off
+    sim.run(START + 590)
+    sim.now, sim.fails = START + 610, False
+    sim.cron.switch("a", True)
+    assert sim.row("a").due == START + 700 and sim.row("a").standing.failures == 0
+
+
+# -- what never comes
+
+
+def test_an_expression_whose_years_are_over_is_named_with_its_field_once(made: Callable[..., Sim]) -> None:
+    over = job("b", {"kind": "cron", "expr": "0 0 9 1 1 * 2020"}, name="Bee")
+    sim = made(every("a", HOUR, 600), over)
+    sim.run(START + 60)
+    (told,) = sim.told
+    assert "job b (Bee): schedule.expr: 0 0 9 1 1 * 2020" in told and "never comes again" in told
+    write(sim.folder, [every("a", HOUR, 700), over])
+    sim.run(START + 200)
+    sim.begin()
+    sim.run(START + 800)
+    assert len(sim.told) == 1 and sim.texts == ["a."]
+
+
+def test_one_that_has_run_until_its_years_were_over_is_left_alone(made: Callable[..., Sim]) -> None:
+    sim = made(every("b", HOUR, 600))
+    sim.run(START + 700)
+    write(sim.folder, [job("b", {"kind": "cron", "expr": "0 0 9 1 1 * 2020"})])
+    sim.run(START + 800)
+    assert sim.texts == ["b."] and sim.told == [] and sim.row("b").due is None
+
+
+def test_an_expression_whose_years_are_over_is_of_no_account_while_it_is_off(made: Callable[..., Sim]) -> None:
+    sim = made({**job("b", {"kind": "cron", "expr": "0 0 9 1 1 * 2020"}), "enabled": False})
+    sim.run(START + 60)
+    assert sim.told == []
+
+
+@pytest.mark.parametrize("words", ["/cron off hung", "/cron stop", "/cron rm hung"])
+def test_who_takes_a_job_away_ends_the_run_that_is_on(tmp_path: Path, words: str) -> None:
+    with Loopback([text_stream("Hi"), replace(text_stream("never"), end="hang")]) as server:
+        app = App(Settings("m", server.url, "", 32_000, workspace_dir=tmp_path), environ={"PATH": os.environ["PATH"]})
+        app.start()
+        schedule = {"kind": "every", "every_seconds": 3600}
+        app.beside.cron.jobs.add(
+            {"id": "hung", "schedule": schedule, "payload": {"kind": "agent_turn", "message": "Do it."}}
+        )
+        app.dispatch(Inbound("hello", "cli", "cli-user"))
+        server.wait_for_requests(1)
+        app.beside.cron.trigger("hung")
+        server.wait_for_requests(2)
+        app.dispatch(Inbound(words, "cli", "cli-user"))
+        until(lambda: [each["status"] for each in app.beside.cron.runs.last(9)] == ["interrupted"])
+        app.stop()

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+import os
+import threading
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
+from agentkit import App
+from agentkit.housekeeping import Housekeeping
+from agentkit.rpc import RpcError
+
 from .gateway import USER, Client, Program, echo
-from .loopback import text_stream
+from .loopback import Request, Response, text_stream
+from .program import WAIT
 
 LATER = {"kind": "at", "at": "2199-01-01T00:00:00Z"}
 
@@ -113,3 +120,55 @@ def test_where_the_server_counts_no_tokens_the_limit_of_a_day_holds_all_the_same
         assert client.call("status")["tokens_today"] == 0
         client.call("heartbeat.trigger", session_key=USER)
         assert client.call("status")["tokens_today"] > 10
+
+
+def test_why_a_job_cannot_be_begun_is_told_by_the_code(tmp_path: Path) -> None:
+    go_on, begun = threading.Event(), threading.Event()
+
+    def slow(request: Request, index: int) -> Response:
+        if any("This is the job" in text for text in request.said):
+            begun.set()
+            assert go_on.wait(WAIT)
+        return text_stream("done")
+
+    with Program(tmp_path, slow) as program, Client(program) as client:
+        ask = {"kind": "agent_turn", "message": "Look."}
+        scheduled(program, job("slow", payload=ask), job("other"))
+        client.call("cron.trigger", id="slow")
+        try:
+            assert begun.wait(WAIT)
+            assert client.error("cron.trigger", id="slow")["code"] == -32002
+            assert client.error("cron.trigger", id="none")["code"] == -32004
+        finally:
+            go_on.set()
+        program.settled(lambda: not client.call("cron.list")[0]["running"])
+        unwritable(program)
+        error = client.error("cron.trigger", id="other")
+        assert error["code"] == -32603 and "cannot be written" in error["message"]
+
+
+def test_where_no_jobs_are_run_setting_one_off_is_an_error_of_this_process(program: Program) -> None:
+    with program, Client(program):
+        second = App(program.app.settings, environ={"PATH": os.environ["PATH"]})
+        with pytest.raises(RpcError) as caught:
+            Housekeeping(lambda: second.beside, lambda: second.lanes, second.contacted, second.leave).run_job("one")
+        assert caught.value.code == -32603 and "runs no jobs" in caught.value.message
+
+
+def test_a_job_that_is_late_because_its_start_cannot_be_written_is_overdue(program: Program) -> None:
+    with program, Client(program) as client:
+        unwritable(program)
+        at = datetime.now(timezone.utc) - timedelta(minutes=5)
+        scheduled(program, job("late", schedule={"kind": "at", "at": at.isoformat()}), job("later"))
+        program.settled(lambda: program.app.beside.clock.due()[0][1] > at.timestamp() + 300)
+        assert client.call("status")["overdue"] == ["cron late"]
+        assert "overdue: cron late" in client.call("send", text="/status")["reply"]
+        program.app.beside.cron.pause()
+        assert client.call("status")["overdue"] == []
+
+
+def unwritable(program: Program) -> None:
+    """Have no standing of a job written down any more, whoever runs this."""
+    state = program.workspace / ".state" / "cron-state.json"
+    state.unlink(missing_ok=True)
+    state.mkdir()

@@ -123,6 +123,8 @@ BROKEN: list[tuple[object, str]] = [
     (record("x", agent_id=7), "agent_id: is no text"),
     (record("x", channel={}), "channel: is no text"),
     (record("x", to=112233445566), "to: is no text: write it in quotes"),
+    (record("x", to="42"), "to: needs a channel beside it, such as discord"),
+    (record("x", channel=" ", to="42"), "to: needs a channel beside it, such as discord"),
     ({"id": "x", "payload": ASK}, "schedule: is missing"),
     (record("x", schedule=None), "schedule: must be an object"),
     (record("x", schedule="0 9 * * *"), "schedule: must be an object"),

@@ -658,6 +658,29 @@ def test_what_nobody_is_there_for_waits_for_somebody_and_was_not_tried(desk: Des
     assert [each.attempts for each in sink.tries] == [0, 0, 0]
 
 
+def test_what_another_process_has_taken_out_of_the_folder_counts_no_more(desk: Desk) -> None:
+    sink = Sink(nobody)
+    outbox = desk.outbox(sink)
+    outbox.start()
+    for text in ("first", "second", "third"):
+        outbox.put("cli", "me", text)
+    outbox.put("cli", "you", "hello")
+    sink.wait_for(tries=2)
+    until(lambda: outbox.stats().next is None)
+    files = desk.files()
+    files[0].unlink()
+    files[2].unlink()
+    assert (outbox.stats().pending, [each.pending for each in outbox.stats().destinations]) == (2, [1, 1])
+    files[1].unlink()
+    assert [(each.to, each.pending) for each in outbox.stats().destinations] == [("you", 1)]
+    files[3].unlink()
+    assert (outbox.stats().pending, outbox.stats().destinations) == (0, ()) and not outbox.waits("cli", "me")
+    sink.rule = lambda letter: None
+    outbox.put("cli", "me", "fourth")
+    sink.wait_for(got=1)
+    assert [each.text for each in sink.got] == ["fourth"]
+
+
 def test_only_whom_somebody_is_there_for_is_woken(desk: Desk) -> None:
     sink = Sink(nobody)
     outbox = desk.outbox(sink)

@@ -200,7 +200,9 @@ def _screen(settings: Settings, given: dict[str, Any]) -> int:
     """The full-screen chat: drawn first, so that what is heavy is loaded while it can already be seen."""
     from .channels.tui.app import Tui
 
-    tui = Tui("assistant", settings.llm_model or "demo", settings.llm_context_window, _stray(settings))
+    names = [name for name in ("workspace", "env_file", "tools") if name in given]
+    options = [word for name in names for word in (f"--{name.replace('_', '-')}", given[name])]
+    tui = Tui("assistant", settings.llm_model or "demo", settings.llm_context_window, _stray(settings), options)
     built = []
 
     def build() -> App:

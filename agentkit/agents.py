@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from functools import lru_cache, partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from .approval import Approvals, Unasked
 from .channel import TERMINAL
 from .command import Command, Order, is_owner, nearest
 from .compact import Compact
+from .completion import Choice
 from .errors import CommandError, SettingsError
 from .events import Inbound, Notice
 from .names import agent_id
@@ -140,27 +141,39 @@ class Agents:
         """The skills of a session's agent, by name."""
         return {each.name: each for each in self.workspace.files(self.agent(session.store.state.agent)).skills}
 
+    def scope(self, session: Session) -> Scope:
+        """What a session's agent may reach there. Raises CommandError."""
+        agent = self.agent(session.store.state.agent)
+        return self._reach(agent, self.workspace.files(agent), session.archive.folder.resolve())
+
+    def names(self, session: Session) -> Iterator[Choice]:
+        """The ids of all agents, for a person to choose from."""
+        for id, agent in self.workspace.agents().items():
+            yield Choice(id, agent.name if agent.name != id else "")
+
     def _layers(self, session: Session, agent: Agent, files: Files) -> Sequence[Layer]:
         state = session.store.state
         cwd = self._scope.cwd
         return prompt.layers(agent, files, model=state.model, channel=state.channel, cwd=cwd, day=date.today())
 
     def _toolbox(self, agent: Agent, files: Files, own: Path | None = None) -> Toolbox:
-        """own: the folder of the session, which its agent may read."""
         allowed = {
             name: each
             for name, each in self._tools.items()
             if (agent.tools is None or name in agent.tools) and name not in agent.denied_tools
         }
+        return Toolbox(allowed, self._approvals, self._reach(agent, files, own))
+
+    def _reach(self, agent: Agent, files: Files, own: Path | None) -> Scope:
+        """own: the folder of the session, which its agent may read."""
         opened = (own,) if own else ()
-        scope = replace(
+        return replace(
             self._scope,
             readable=(*_folders(files), *opened),
             opened=opened,
             agent=agent.id,
             memory=self.workspace.memory(agent),
         )
-        return Toolbox(allowed, self._approvals, scope)
 
     def _misfits(self, agent: Agent, files: Files) -> list[str]:
         """What does not fit in an agent's files, each said once."""
@@ -186,9 +199,22 @@ class Agents:
         return [
             group("agents", "", "the agents of this workspace", self._list),
             group(
-                "switch", "<agent> | off", "talk to another agent, until off", self._switch, reroutes=True, owner=True
+                "switch",
+                "<agent> | off",
+                "talk to another agent, until off",
+                self._switch,
+                reroutes=True,
+                owner=True,
+                choices=lambda session: (*self.names(session), OFF),
             ),
-            group("model", "[name | off]", "the model that answers here; a name selects it", self._select, owner=True),
+            group(
+                "model",
+                "[name | off]",
+                "the model that answers here; a name selects it",
+                self._select,
+                owner=True,
+                choices=self._models,
+            ),
             group("prompt", "", "the system prompt, and what its layers take", self._prompt, owner=True),
         ]
 
@@ -234,6 +260,11 @@ class Agents:
             raise CommandError("It lasts only as long as a chat: LLM_MODEL, or model: in AGENT.md, selects one.")
         session.model, session.store.state.used = "" if order.rest == OFF else order.rest, ""
         return f"{self.model(session)} answers here from now on, until you leave."
+
+    def _models(self, session: Session) -> Sequence[Choice | str]:
+        settings, model = self.settings(), self.model(session)
+        others = dict.fromkeys((settings.llm_model, *settings.llm_fallback_models))
+        return [Choice(model, "answers here"), *(each for each in others if each != model), OFF]
 
     def _prompt(self, order: Order) -> str:
         session: Session = order.session

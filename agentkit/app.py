@@ -10,13 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import approval, gates, history, mail, memory, routing, skills, status, timetable
+from . import approval, gates, history, mail, memory, paths, routing, skills, status, timetable
 from .agents import Agents
-from .approval import Approvals
+from .approval import Approvals, Asker
 from .archive import Archive
 from .channel import TERMINAL, Channel
 from .client import Client
 from .command import PUBLIC, Command, Commands, Order
+from .completion import Completion
 from .desk import Desk
 from .errors import CommandError, SettingsError
 from .events import Event, Inbound, Notice
@@ -31,6 +32,7 @@ from .session import Opening, Session, View
 from .sessions import Sessions
 from .settings import Settings, child_environment
 from .store import Message, State, Store
+from .surroundings import Surroundings, shown
 from .toolbox import Scope, Tool
 from .tools import TOOLS
 from .turn import Turn
@@ -98,6 +100,7 @@ class App:
         self._demo: Demo | None = None
         self._profiles = Profiles(())
         self._clients: dict[int, Client] = {}
+        self._replayed: tuple[object, int | None] = (None, None)  # what was opened at the start, and how long it was
 
     def _confines(self, cwd: Path, environ: Mapping[str, str]) -> Scope:
         """What tools may reach."""
@@ -117,7 +120,9 @@ class App:
             *memory.commands(self._remember),
             *skills.commands(self.agents.skills, lambda: self.commands.table),
             *self.agents.commands(),
-            *routing.commands(self.agents.routes, self.agents.agent, self.agents.of, self._files.make),
+            *routing.commands(
+                self.agents.routes, self.agents.agent, self.agents.of, self._files.make, self.agents.names
+            ),
             *status.commands(
                 lambda: self.settings,
                 lambda: self._profiles,
@@ -130,6 +135,7 @@ class App:
             *gates.commands(self),
             *mail.commands(lambda: self.beside),
             *timetable.commands(lambda: self.beside),
+            *(each for channel in self.channels.values() for each in getattr(channel, "commands", ())),
             Command("stop", "", "interrupt the answer or the tool that runs", self._stop, now=True),
             Command("help", "", "this list", lambda order: self.commands.help(), now=True),
             Command("exit", "", "leave", _not_here, now=True),
@@ -220,8 +226,12 @@ class App:
         background = self.beside.background
         background.begin()
         if who := background.elsewhere():
-            why = f"process {who} does the background work of this workspace: open it there, or end that one first"
-            raise SettingsError([why])
+            cure = gates.cure(TERMINAL in self.channels, background)
+            raise SettingsError([f"process {who} does the background work of this workspace: {cure}"])
+
+    def announce(self, url: str) -> None:
+        """Have other processes know where the gateway is; empty: there is none."""
+        self.beside.background.note(url)
 
     def _start(self, channel: Channel) -> None:
         channel.start(self.dispatch, partial(self.approvals.answer, channel.name))
@@ -243,6 +253,8 @@ class App:
             self.desk.publish(event.stamped(session.key, ""))
 
         session.begin(inbound, publish)
+        if session.view.messages:
+            self._replayed = session.view.loaded, session.opened
         if self._opening.resume and not session.view.messages:
             publish(Notice("There is nothing to resume: this is a new conversation."))
 
@@ -272,6 +284,25 @@ class App:
         """How this sender's session stands."""
         return self._session_of(inbound).view
 
+    def surroundings(self, inbound: Inbound) -> Surroundings:
+        """What goes on around this sender's session. It loads nothing, and waits for nobody who writes to a disk."""
+        try:
+            key, agent = self.agents.key(inbound)
+        except CommandError:  # the agent is gone
+            key = agent = ""
+        beside, discord = self._beside, self.channels.get(gates.DISCORD)
+        here = beside if beside and beside.background.runs else None
+        return Surroundings(
+            folder=shown(self._scope.cwd, self._scope.environment.get("HOME", "")),
+            approval=self.approvals.mode,
+            allowed=tuple(self.approvals.allowed(Asker(key, inbound.source, inbound.peer))),
+            next_beat=here.heartbeats.next_of(agent) if here else None,
+            jobs=here.cron.active if here else 0,
+            # Somebody's own channel of that name need not tell.
+            gateway=getattr(self.channels.get(gates.GATEWAY), "clients", None),
+            discord=getattr(discord, "standing", "on") if discord else "",
+        )
+
     def session_key(self, inbound: Inbound) -> str:
         """The key of this sender's session; empty: who would answer is gone."""
         try:
@@ -279,16 +310,21 @@ class App:
         except CommandError:
             return ""
 
-    def complete(self, inbound: Inbound, text: str) -> tuple[str, list[str]]:
-        """The beginning of a command or skill of this sender's agent, as Commands.complete has it."""
+    def complete(self, inbound: Inbound, text: str, cursor: int) -> Completion:
+        """What the text before the cursor may go on to, for this sender: a file after an @, a command, its argument."""
         try:
-            return self.commands.complete(text, self._session_of(inbound))
+            session = self._session_of(inbound)
+            found = paths.begun(text, cursor, self.agents.scope(session))
+            return found or self.commands.complete(text, cursor, session)
         except CommandError:  # the agent is gone
-            return text, []
+            return Completion(cursor, [])
 
     def past(self, inbound: Inbound) -> list[Message]:
-        """All that was said in this sender's conversation."""
-        return self._session_of(inbound).said().whole
+        """All that was said in this sender's conversation; the first time, in the one that was opened at the start,
+        until then: what came since is shown as it comes."""
+        session = self._session_of(inbound)
+        (loaded, size), self._replayed = self._replayed, (None, None)
+        return session.said(size if loaded == session.view.loaded else None).whole
 
     def _session_of(self, inbound: Inbound) -> Session:
         """The sender's session, made on first use, which opens nothing yet. Raises CommandError."""
@@ -323,7 +359,7 @@ class App:
                 begin=lambda: self._made(store),
                 tell=lambda text: store.run.publish(Notice(text, "warn")),
             )
-            return Session(store, archive, self.agents.model, self._prepare, self.commands, opening)
+            return Session(store, archive, self.agents.model, self._prepare, self.commands, opening, self.agents.scope)
 
         return self._sessions.get(key, make, stays)
 

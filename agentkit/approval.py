@@ -47,13 +47,15 @@ class Approvals:
         self._allowed: dict[Asker, set[str]] = {}
         self._open: dict[str, tuple[Asker, SimpleQueue[Answer | None]]] = {}
 
-    def due(self, who: Asker, tool: str, target: Callable[[], str | None] = lambda: None) -> bool:
+    def due(self, who: Asker, tool: str, target: Callable[[], str | None] = lambda: None, looks: bool = False) -> bool:
         """Must `who` be asked before this tool, one that asks, runs?
 
-        target: finds the real path it would write; called only where that decides.
+        target: finds the real path it would write; called only where that decides; looks: this call changes nothing.
         """
         if who.channel in self._strict:
             return True
+        if looks:
+            return False
         with self._lock:
             if self.mode == "trust" or tool in self._allowed.get(who, ()):
                 return False
@@ -113,7 +115,7 @@ class Approvals:
 class Unasked(Approvals):
     """Where nobody is there to be asked: what is at hand may run, but for writing what steers agents."""
 
-    def due(self, who: Asker, tool: str, target: Callable[[], str | None] = lambda: None) -> bool:
+    def due(self, who: Asker, tool: str, target: Callable[[], str | None] = lambda: None, looks: bool = False) -> bool:
         return tool in AUTO_ALLOWS and _steers(target())
 
 

@@ -93,6 +93,18 @@ class Archive:
         label = used.get(channel) if isinstance(used, dict) else None
         return label if isinstance(label, str) and label in self.labels() else ""
 
+    def holding(self, words: str, since: float) -> list[str]:
+        """The labels of the conversations that were written to since, in seconds since 1970, and hold these words."""
+        found = []
+        for label in self.labels():  # the one used last first
+            path = self.folder / f"{label}{SUFFIX}"
+            with suppress(OSError):
+                if path.stat().st_mtime < since:
+                    break
+                if words.encode() in path.read_bytes():
+                    found.append(label)
+        return found
+
     def new(self, label: str = "") -> Conversation:
         """A conversation that gets its file with its first message; label: empty for a dated one."""
         return Conversation(self.folder, label, self._begin, self._tell)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 log = logging.getLogger("agentkit")
 
+HEADLESS = "serve"  # the kind of a process without a terminal
+
 
 class Background:
     """May be used from any thread.
@@ -45,6 +47,24 @@ class Background:
     def elsewhere_as(self, kind: str) -> bool:
         """Does another process run it, which is of that kind?"""
         return kind in self._other()
+
+    def gateway_elsewhere(self) -> str:
+        """Where the gateway of another process that runs it is, if there is one."""
+        return next((each for each in self._other() if each.startswith("ws")), "")
+
+    def cure(self) -> str:
+        """What to do about another process that runs it, where that should do something."""
+        if not self.elsewhere_as(HEADLESS):
+            return "say it there, or end that one first"
+        url = self.gateway_elsewhere()
+        through = f"say it through its gateway ({url}), or end" if url else "end"
+        return f"it is agentkit serve, which has no screen, so {through} that one first"
+
+    def note(self, url: str) -> None:
+        """Have other processes know where the gateway of this one is; empty: it has none."""
+        with self._changing:
+            if self._lock >= 0:
+                self._write(self._lock, url)
 
     def _other(self) -> list[str]:
         """What another process that runs it has noted: its id and its kind; nothing where there is none."""
@@ -90,11 +110,16 @@ class Background:
 
     def _hold(self, fd: int) -> None:
         """The lock is ours. Called with `_changing` held."""
-        with suppress(OSError):  # a full disk: others cannot tell who we are
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, f"{os.getpid()}\n{self._kind}\n".encode(), 0)
+        self._write(fd)
         self._lock = fd
         self._start()
+
+    def _write(self, fd: int, url: str = "") -> None:
+        """Note in the lock file who we are. Called with `_changing` held."""
+        with suppress(OSError):  # a full disk: others cannot tell
+            data = "".join(f"{each}\n" for each in (os.getpid(), self._kind, url) if each).encode()
+            os.pwrite(fd, data, 0)
+            os.ftruncate(fd, len(data))
 
     def _stand_by(self, fd: int) -> None:
         """Another process has the lock: wait until it has left. Called with `_changing` held."""
@@ -126,4 +151,4 @@ class Background:
 
 def _holder(fd: int) -> list[str]:
     """What a process has noted of itself in the lock file: at least its id."""
-    return os.pread(fd, 100, 0).decode("ascii", "replace").split() or ["?"]
+    return os.pread(fd, 300, 0).decode("ascii", "replace").split() or ["?"]

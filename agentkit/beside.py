@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from .agents import Agents
-from .background import Background
+from .background import HEADLESS, Background
 from .beats import Beats
 from .channel import TERMINAL, Channel
 from .clock import Clock
@@ -16,15 +16,19 @@ from .command import PUBLIC
 from .contacts import Contact, Contacts
 from .cron import Cron
 from .envelope import DeliveryError, Letter, NobodyThere
-from .errand import Errands
+from .errand import OWNER, Errands
+from .errors import CommandError
 from .events import Event, Inbound, Notice
 from .heartbeat import Heartbeats
+from .job import called
 from .jobs import Jobs
 from .lanes import Lanes
 from .ledger import Ledger
+from .names import agent_id
 from .node import Node
 from .outbox import Outbox
 from .pigeonhole import Pigeonhole
+from .remarks import Remarks
 from .runs import Runs
 from .session import Session
 from .settings import Settings
@@ -32,7 +36,6 @@ from .unattended import Unattended
 
 log = logging.getLogger("agentkit")
 
-HEADLESS = "serve"  # a process without a terminal
 OVERDUE = 90.0  # seconds, of which the clock may have slept for 60
 SHOWN = 50  # of what is overdue
 
@@ -57,6 +60,9 @@ class Running(Protocol):
     @property
     def channels(self) -> Mapping[str, Channel]: ...
 
+    def session_key(self, inbound: Inbound) -> str:
+        """The key of a sender's session; empty: who would answer is gone."""
+
     def contacted(self, contact: Contact) -> Session:
         """The session of somebody. Raises CommandError where its agent is gone."""
 
@@ -72,13 +78,14 @@ class Beside:
         def tell(text: str) -> None:
             publish(Notice(text, "warn"))
 
-        def put(channel: str, to: str, text: str) -> None:
-            self.outbox.put(channel, to, text)
+        def put(channel: str, to: str, text: str, by: str = "", session: str = "") -> None:
+            self.outbox.put(channel, to, text, by=by, session=session)
 
         state, self.contacts = app.workspace / ".state", Contacts(app.workspace / "sessions")
         self._app = app
         self.clock = Clock()
         self.outbox = Outbox(state / "outbox", self._deliver, self._limit, tell=publish)
+        self._remarks = Remarks(state / "outbox", app.lanes, app.contacted, app.leave)
         self.unattended = Unattended(app.agents, ask, ledger, lambda: app.settings)
         self.heartbeats = Heartbeats(
             app.workspace / ".agents",
@@ -102,8 +109,10 @@ class Beside:
             app.agents.usual,
             lambda: app.settings.llm_context_window,
             self._is_known,
+            lambda agent: app.session_key(Inbound("", TERMINAL, OWNER, agent=agent)),
+            TERMINAL in app.channels,
         )
-        jobs = Jobs(app.workspace / "CRON.json")
+        jobs = Jobs(app.workspace / "CRON.json", lambda: {*LIMITS, *app.channels})
         self.cron = Cron(jobs, Runs(state), self.clock, app.lanes, self.errands, tell)
         kind = TERMINAL if TERMINAL in app.channels else HEADLESS
         self.background = Background(state, kind, self._start, self._stop, lambda text: publish(Notice(text)))
@@ -138,6 +147,19 @@ class Beside:
             names |= dict.fromkeys(f"cron {row.job.id}" for row in rows if row.standing.started is None)
         return [*names][:SHOWN]
 
+    def problems(self) -> list[str]:
+        """What is wrong with the jobs, in lines."""
+        table, lines = self.cron.jobs.look(), []
+        for job in table.jobs:
+            try:
+                if job.agent_id and job.kind == "agent_turn":
+                    self._app.agents.agent(agent_id(job.agent_id))
+            except CommandError:
+                cure = f"make .agents/{agent_id(job.agent_id)}/AGENT.md, or name another one"
+                why = f"there is no agent {job.agent_id}: {cure}"
+                lines.append(f"CRON.json, job {called(job.id, job.name)}: agent_id: {why}.")
+        return [*table.problems, *lines[:SHOWN]]
+
     def _is_known(self, contact: Contact) -> bool:
         """Is it nobody but the owner, or a person whom the owner has named? Where anybody may talk, and in a group, it
         may be a stranger."""
@@ -156,9 +178,13 @@ class Beside:
         self.clock.stop(timeout)
         self.outbox.stop(timeout)
 
-    def _deliver(self, letter: Letter) -> None:
+    def _deliver(self, letter: Letter) -> bool:
+        """True: who has it removes its file."""
         if (channel := self._app.channels.get(letter.channel)) is not None:
+            if letter.session:
+                return self._remarks.deliver(letter, channel.send)
             channel.send(letter)
+            return False
         elif letter.channel in LIMITS:
             raise NobodyThere(f"{letter.channel} is not running here")
         else:

@@ -17,7 +17,9 @@ AnswerAsk = Callable[[str, str, Answer], bool]
 
 
 class Channel(Protocol):
-    """name: what its messages carry as `channel`; limit: characters that a letter may have, None: any number; can_ask:
+    """One that an App is made with may have `commands` of its own, a sequence of Command.
+
+    name: what its messages carry as `channel`; limit: characters that a letter may have, None: any number; can_ask:
     is there a person who can answer an Ask? ask_limit: seconds an answer may take, None for a terminal, where a
     question simply stays."""
 

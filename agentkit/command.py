@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
 from typing import Any, NamedTuple
 
+from .completion import Choice, Completion, fitting
 from .errors import CommandError, LLMError
 from .events import Done, Error, Inbound
 from .node import Run
@@ -13,6 +15,9 @@ from .node import Run
 OWNERS = ("cli", "websocket")  # channels in which the owner of the machine speaks, also to programs
 PUBLIC = ("discord",)  # channels in which anybody does
 GROUPS = ("conversation", "agent", "program")  # in the order of /help
+
+# What is typed of a name, or else the name and what is typed behind it.
+_BEGUN = re.compile(r"/(?:([^\s/]*)|([^\s/]+)\s+(\S[\s\S]*|))\Z")
 
 
 class Order(NamedTuple):
@@ -33,11 +38,15 @@ class Say(NamedTuple):
     typed: str = ""
 
 
+def _no_choices(session: Any) -> Iterable[str | Choice]:
+    return ()
+
+
 class Command(NamedTuple):
     """name: without the slash; usage: its arguments; help: one line; run: returns the answer, or what the model is to
     be asked, raises CommandError; now: run at once, in the calling thread, instead of in order; reroutes: decides who
     answers what is said after it, so that it is run before that is taken; owner: only for who owns the machine; group:
-    one of GROUPS."""
+    one of GROUPS; choices: what may stand behind it first, in a session, the likeliest first."""
 
     name: str
     usage: str
@@ -47,6 +56,7 @@ class Command(NamedTuple):
     group: str = "program"
     reroutes: bool = False
     owner: bool = False
+    choices: Callable[[Any], Iterable[str | Choice]] = _no_choices
 
 
 class Commands:
@@ -91,18 +101,19 @@ class Commands:
         """Is this message a command that all agents have?"""
         return is_command(text) and _split(text)[0] in self.table
 
-    def complete(self, text: str, session: Any = None) -> tuple[str, list[str]]:
-        """The beginning of a command, completed as far as it is clear, and the commands that begin so."""
-        names = {*self.table, *self._more(session)}
-        found = sorted(f"/{name}" for name in names if f"/{name}".startswith(text.casefold()))
-        if text[:1] != "/" or not found:
-            return text, []
-        if len(found) == 1:
-            return f"{found[0]} ", found
-        same = 0  # what the first and the last have in common, all have
-        while found[0][same : same + 1] == found[-1][same : same + 1] != "":
-            same += 1
-        return found[0][:same], found
+    def complete(self, text: str, cursor: int, session: Any = None) -> Completion:
+        """What a command or its first argument may go on to, where one stands before the cursor."""
+        found = _BEGUN.match(text, 0, cursor)
+        if found is None:
+            return Completion(cursor, [])
+        table = {**self._more(session), **self.table}
+        begun, name, rest = found.groups()
+        if name is None:
+            names = [Choice(each + " " * bool(table[each].usage), table[each].help) for each in sorted(table)]
+            _, choices, is_cut = fitting(begun, names, 0)
+            return Completion(0, [Choice(f"/{each.text}", each.hint) for each in choices], is_cut)
+        command = table.get(name.casefold())
+        return fitting(rest, command.choices(session) if command else (), found.start(3))
 
     def help(self) -> str:
         """All commands, one a line, by groups."""

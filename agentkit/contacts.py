@@ -62,6 +62,11 @@ class Contacts:
         self._known = known
 
 
+def agent_of(session: str) -> str:
+    """The id of the agent whose session a key is; empty: it is no such key."""
+    return session.split(":")[1] if session.startswith("agent:") else ""
+
+
 def _contact(path: Path) -> Contact | None:
     """What a meta.json says; None: it does not."""
     try:
@@ -71,7 +76,7 @@ def _contact(path: Path) -> Contact | None:
     except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError):
         return None
     session, channel, peer, to = words
-    agent = session.split(":")[1] if isinstance(session, str) and session.startswith("agent:") else ""
+    agent = agent_of(session) if isinstance(session, str) else ""
     if not agent or not all(isinstance(each, str) and each for each in words):
         return None
     if encoded(session) != path.parent.name:  # a copy of that session's folder

@@ -19,9 +19,11 @@ from .cancel import Cancel
 from .clock import Clock
 from .errand import Done, Errands
 from .errors import CommandError
-from .jobs import Job, JobRuns, Jobs, NoJob, Table
+from .job import Job
+from .jobs import JobRuns, Jobs, Table
 from .lanes import LaneFull, Lanes
-from .reckoning import ended, following, judged, moment
+from .leftovers import News
+from .reckoning import A_DAY, ended, following, is_news, judged, moment, reckoned
 from .records import replace
 from .rota import Rota
 from .runs import Runs, Standing
@@ -47,11 +49,13 @@ class Row(NamedTuple):
 
 
 class _Start(NamedTuple):
-    """A run that is to begin. due: its time, None: somebody wants it; following: when the job is due after it."""
+    """A run that is to begin. due: its time, None: somebody wants it; following: when the job is due after it; wish:
+    the name of what was wanted in another process."""
 
     job: Job
     due: float | None
     following: float | None
+    wish: str = ""
 
 
 class Cron:
@@ -64,6 +68,8 @@ class Cron:
         self._clock, self._lanes, self._errands, self._tell = clock, lanes, errands, tell
         self._lock = threading.Lock()  # serialises what follows, and the file of it
         self._unsaid: list[str] = []
+        self._news: list[News] = []  # for those who get the words of the jobs
+        self._wanted = runs.wanted  # from other processes
         self._standings = Standings(runs, clock.now, self._unsaid.append)
         self._rota = Rota(clock, "cron", self._due)
         self._jobs: dict[str, Job] = {}  # those that are on
@@ -76,6 +82,11 @@ class Cron:
     @property
     def stopped(self) -> bool:
         return self._stopped
+
+    @property
+    def active(self) -> int:
+        """How many jobs are on, and begun by this process when they are due. Waits for nobody."""
+        return 0 if self._stopped else len(self._jobs)
 
     def start(self) -> None:
         """Take up what an earlier process has left, and go on by the clock."""
@@ -100,10 +111,24 @@ class Cron:
         """All jobs, in the order of the file."""
         self.refresh()
         table = self.jobs.look()
+        if not self._runs_here:
+            return self._rows_elsewhere(table)
         with self._lock:
-            standings = {} if self._runs_here else self.runs.load().standings
-            found = [(job, standings.get(job.id) or self._standings[job.id]) for job in table.jobs]
+            found = [(job, self._standings[job.id]) for job in table.jobs]
         return [Row(job, each, each.due if job.enabled and not each.off else None) for job, each in found]
+
+    def _rows_elsewhere(self, table: Table) -> list[Row]:
+        """How the jobs stand where another process does them, or none; what that has not reckoned yet is reckoned as it
+        will be."""
+        standings, now, looked = self.runs.load().standings, self._clock.now(), self.runs.saved_at()
+        rows = []
+        for job in table.jobs:
+            standing = standings.get(job.id)
+            due, is_on = standing.due if standing else None, job.enabled and not (standing and standing.off)
+            if is_on and (standing is None or standing.written != job.written):
+                due = reckoned(job, standing, looked or 0.0, True, table.saved, now)
+            rows.append(Row(job, standing or Standing(), due if is_on else None))
+        return rows
 
     def trigger(self, id: str) -> Job:
         """Have a job done now, whenever it is due. Raises CommandError, NoJob, and JobRuns."""
@@ -112,14 +137,25 @@ class Cron:
         now = self._clock.now()
         with self._alone():
             self._take_in(now)
-            if (job := self._listed(id)) is None:
-                raise NoJob(f"There is no job {id}: /cron lists them.")
+            job = self.jobs.get(id)
             standing = self._standings[id]
             if standing.started is not None:
                 raise JobRuns(f"{id} is running already.")
             if not self._begin([_Start(job, None, standing.due)], now):
                 raise CommandError(f"{id} cannot be begun: its start cannot be written down. Is the disk full?")
         return job
+
+    def ask(self, id: str) -> None:
+        """Have a job done by the process that runs the jobs, within a minute. Raises CommandError, NoJob, and
+        JobRuns."""
+        self.jobs.get(id)
+        standing = self.runs.load().standings.get(id)
+        if standing is not None and standing.started is not None:
+            raise JobRuns(f"{id} is running already.")
+        try:
+            self._wanted.add(id)
+        except OSError as error:
+            raise CommandError(f"{id} cannot be asked for: {error.strerror}. Is the disk full?") from None
 
     def switch(self, id: str, enabled: bool) -> Job:
         """Have a job run, or not; what has disabled it is forgotten. Raises CommandError."""
@@ -146,8 +182,11 @@ class Cron:
         with self._lock:
             yield
             told, self._unsaid[:] = [*self._unsaid], []
+            news, self._news = self._news, []
         for text in told:
             self._tell(text)
+        for each in news:
+            self._errands.report(each)
 
     # -- what is due
 
@@ -157,6 +196,7 @@ class Cron:
             return
         with self._alone():
             done = self._take_in(now)
+            self._grant(now)
             if self._standings.unsaved and (not self._busy or self._standings.age >= GATHERED):
                 self._standings.save()
         for id in done:
@@ -175,7 +215,7 @@ class Cron:
         listed = {job.id: job for job in table.jobs}
         begins, self._took_up = not self._took_up, True
         if begins:
-            self._standings.take_up(listed, now)
+            self._news += self._standings.take_up(listed, now)
         self._standings.follow(listed, looked, table.saved, now)
         before, self._jobs = (
             self._jobs,
@@ -192,6 +232,15 @@ class Cron:
         if self._standings.unsaved:
             self._standings.save()
         return [job.id for job in table.jobs if begins and self._is_done(job)]
+
+    def _grant(self, now: float) -> None:
+        """Begin what is wanted in other processes. Called with the lock held."""
+        for wish in self._wanted.look() if self._took_up else ():
+            standing, job = self._standings[wish.job], self._listed(wish.job)
+            is_over = standing.wish == wish.name or abs(now - wish.at) > A_DAY  # then nobody was there to begin it
+            starts = [] if job is None or is_over else [_Start(job, None, standing.due, wish.name)]
+            if not starts or (standing.started is None and self._begin(starts, now)):
+                self._wanted.drop(wish)
 
     def _due(self, id: str, now: float) -> None:
         """It is time for a job, and for others perhaps: all that begin now are written down at once."""
@@ -228,7 +277,9 @@ class Cron:
             self._standings[id] = replace(standing, due=after)
         elif why := self._errands.why_not(job):
             self.runs.note(id, last, None, 0.0, "skipped", 0, why)
-            self._standings[id] = replace(standing, due=after, last_status="skipped")
+            skipped = self._standings[id] = replace(standing, due=after, last_status="skipped")
+            if is_news(job.schedule, standing, skipped):
+                self._news.append(News(job, "skipped", why))
         else:
             self._standings[id] = replace(standing, due=last)
             return _Start(job, last, after)
@@ -247,10 +298,13 @@ class Cron:
     def _begin(self, starts: list[_Start], now: float) -> bool:
         """Write down that runs begin, and have them done; False: that cannot be written down, so they do not.
         Called with the lock held."""
-        begun = {job.id: replace(self._standings[job.id], due=following, started=now) for job, _, following in starts}
+        begun = {}
+        for each in starts:
+            before = self._standings[each.job.id]
+            begun[each.job.id] = replace(before, due=each.following, started=now, wish=each.wish or before.wish)
         if not self._standings.begin(begun):
             return False
-        for job, due, _ in starts:
+        for job, due, _, _ in starts:
             self._busy[job.id] = None
             lane, work = self._lanes.get(self._errands.lane(job)), partial(self._work, job, due, now)
             try:
@@ -281,6 +335,9 @@ class Cron:
         self._take_in(now)
         before = self._standings[job.id]
         after = self._standings[job.id] = ended(before, started, done.status, done.text)
+        is_unwanted = done.status == "interrupted" and job.id not in self._jobs  # its owner has taken it away
+        if is_news(job.schedule, before, after) and not is_unwanted:
+            self._news.append(News(job, done.status, done.text, after.off if after.off != before.off else ""))
         if after.off != before.off:
             self._unsaid.append(f"The job {job.id} is off after {after.off} (/cron on {job.id} has it run again)")
             self._jobs.pop(job.id, None)

@@ -21,7 +21,7 @@ TRIES = len(BACKOFF) + 1
 LONGEST_WAIT = 86_400.0  # seconds that a server may ask for
 REASON = 300  # characters of a reason that are kept
 
-Send = Callable[[Letter], None]
+Send = Callable[[Letter], "bool | None"]  # True: who has it sees to its file
 
 
 def backoff(attempts: int, retry_after: float | None = None) -> float:
@@ -68,9 +68,8 @@ class Deliver(Node):
             postpone(self.destination, f"its file cannot be read ({error.strerror})", store.clock())
         return None
 
-    def exec(self, inputs: Letter | None) -> None:
-        if inputs is not None:
-            self.send(inputs)
+    def exec(self, inputs: Letter | None) -> bool | None:
+        return self.send(inputs) if inputs is not None else None
 
     def rescue(self, inputs: Letter | None, error: Exception) -> DeliveryError:
         if isinstance(error, DeliveryError):
@@ -78,13 +77,13 @@ class Deliver(Node):
         log.warning("a channel failed to send a letter", exc_info=error)
         return DeliveryError(f"{type(error).__name__}: {error}")
 
-    def post(self, store: Office, inputs: Letter | None, result: DeliveryError | None) -> bool:
+    def post(self, store: Office, inputs: Letter | None, result: DeliveryError | bool | None) -> bool:
         envelope = self.destination.trying
         if inputs is None or envelope is None:
             return False
         try:
-            if result is None:
-                self._delivered(store, envelope)
+            if not isinstance(result, DeliveryError):
+                self._delivered(store, envelope, bool(result))
             elif isinstance(result, NobodyThere):
                 self.destination.held, envelope.error = True, str(result)[:REASON]
             else:
@@ -95,12 +94,13 @@ class Deliver(Node):
             self._put_aside(store, envelope, error)
         except OSError as error:
             log.warning("how far letter %s has come is not written down: %s", envelope.id, error.strerror)
-        return result is None and self.destination.done
+        return not isinstance(result, DeliveryError) and self.destination.done
 
-    def _delivered(self, store: Office, envelope: Envelope) -> None:
+    def _delivered(self, store: Office, envelope: Envelope, is_kept: bool) -> None:
         if envelope.part >= envelope.parts:
             self.destination.done = True
-            store.letters.remove(envelope)
+            if not is_kept:
+                store.letters.remove(envelope)
             return
         envelope.part, envelope.attempts, envelope.error = envelope.part + 1, 0, ""
         envelope.next, envelope.tried = 0.0, store.clock()

@@ -40,7 +40,8 @@ class Letter(NamedTuple):
     """What a channel delivers: a part of a text. The id is the same at each try, so that it can be told from a new
     one; at: when the text was put, next: when it is tried next, both in seconds since 1970; known_as: the nonce of
     what has become this letter, empty: it has been one from the start; reply: the id, in the channel, of the message
-    that it answers, empty: none."""
+    that it answers, empty: none; by: on what occasion an agent has said it by itself, in words, empty: on none;
+    session: the key of the one whose conversation is to hold it, once it is shown, empty: none."""
 
     id: str
     channel: str
@@ -54,6 +55,8 @@ class Letter(NamedTuple):
     error: str
     known_as: str = ""
     reply: str = ""
+    by: str = ""
+    session: str = ""
 
     @property
     def nonce(self) -> str:
@@ -65,7 +68,7 @@ class Letter(NamedTuple):
 class Envelope:
     """What is known of a text without opening it. part: the one that is due; attempts: at that one, the last of them
     at `tried`, when it ended in `error`; next: not before. Times in seconds since 1970, 0: never, or at once. nonce,
-    reply: as in a letter's `known_as` and `reply`."""
+    reply, by, session: as in a letter, where `nonce` is its `known_as`."""
 
     id: str
     channel: str
@@ -79,6 +82,8 @@ class Envelope:
     error: str = ""
     nonce: str = ""
     reply: str = ""
+    by: str = ""
+    session: str = ""
 
     @property
     def ids(self) -> list[str]:
@@ -107,6 +112,8 @@ class Envelope:
             self.error,
             self.nonce if self.parts == 1 else "",  # of several only one would arrive
             self.reply,
+            self.by,
+            self.session,
         )
 
 
@@ -144,6 +151,8 @@ def parse(id: str, data: bytes) -> tuple[Envelope, list[str]]:
         _word(record, "error"),
         _word(record, "nonce", ""),
         _word(record, "reply", ""),
+        _word(record, "by", ""),
+        _word(record, "session", ""),
     )
     return envelope, texts
 

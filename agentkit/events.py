@@ -25,7 +25,7 @@ class Inbound:
 
     account: of ours, that it was sent to; guild, group: the server, and the channel or thread there, where it was said
     in public; sender: what the person is called there; agent: the id of the one it is for, empty: whom routes say;
-    via: the channel that brought it, where that speaks for another.
+    via: the channel that brought it, where that speaks for another; files: paths named in it, to be attached.
     """
 
     text: str
@@ -38,6 +38,7 @@ class Inbound:
     sender: str = ""
     agent: str = ""
     via: str = ""
+    files: tuple[str, ...] = ()
 
     @property
     def source(self) -> str:

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .background import HEADLESS, Background
 from .channel import Channel
 from .command import Command, Order
 from .errors import CommandError, SettingsError
@@ -45,6 +46,9 @@ class Running(Protocol):
     def take_charge(self) -> None:
         """Be the process that does the background work. Raises SettingsError where another one is."""
 
+    def announce(self, url: str) -> None:
+        """Have other processes know where the gateway is; empty: there is none."""
+
 
 def open_gateway(app: Running, host: str = "", port: int | None = None) -> Gateway:
     """Listen, at the address of the settings where nothing else is given. Raises SettingsError where that cannot be."""
@@ -61,6 +65,7 @@ def open_gateway(app: Running, host: str = "", port: int | None = None) -> Gatew
         settings.gateway_max_clients,
     )
     app.add(gateway)
+    app.announce(gateway.url)
     return gateway
 
 
@@ -82,6 +87,19 @@ def open_discord(app: Running) -> Discord:
     )
     app.add(discord)
     return discord
+
+
+def cure(is_chat: bool, background: Background) -> str:
+    """What to do where another process does the background work, and so has to open the ways in. is_chat: are we a
+    chat?"""
+    if not background.elsewhere_as(HEADLESS):
+        here = "say it here again" if is_chat else "start agentkit serve again"
+        words = "this" if is_chat else "/gateway, and /discord if you want that,"
+        return f"it is a chat, so say {words} there; or leave that chat, and {here}"
+    if url := background.gateway_elsewhere():
+        return f"it is agentkit serve, and its gateway is open at {url}"
+    again = "say this again" if is_chat else "start it again"
+    return f"it is agentkit serve, without a gateway: end it and {again}, or start it as agentkit serve --gateway"
 
 
 def told(gateway: Gateway) -> str:
@@ -110,6 +128,8 @@ def commands(app: Running) -> list[Command]:
                 if channel is None:
                     raise CommandError(f"/{name} is not open: /{name} opens it.")
                 app.remove(channel.name)
+                if channel.name == GATEWAY:
+                    app.announce("")
                 return f"/{name} is closed."
             if channel is None and order.rest == "status":
                 return f"/{name} is closed: /{name} opens it."
@@ -122,7 +142,8 @@ def commands(app: Running) -> list[Command]:
 
         return run
 
-    own = partial(Command, usage="[status | stop]", now=True, owner=True)
+    words = ("status", "stop")
+    own = partial(Command, usage="[status | stop]", now=True, owner=True, choices=lambda session: words)
     return [
         own("gateway", help="let programs in over a WebSocket", run=gate("gateway", open_gateway, told)),
         own(

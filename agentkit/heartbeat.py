@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .beats import Beat, Beats
 from .cancel import Cancel
+from .channel import TERMINAL
 from .clock import Clock
 from .contacts import Contact, Contacts
 from .errors import Cancelled, CommandError
@@ -27,6 +28,7 @@ from .unattended import Ended, Unattended
 log = logging.getLogger("agentkit")
 
 FAILURES = 3  # in a row, after which there are no more
+BY = "heartbeat"  # on what occasion it is said
 FINAL = ("auth", "billing")  # what those are that no waiting heals
 
 OPENING = f"""This is a heartbeat: nobody has said anything, and nobody is there to be asked. Do what is written below.
@@ -50,7 +52,8 @@ class Heartbeats:
     """May be used from any thread.
 
     agents: the folder of all; session_of: raises CommandError where its agent is gone; leave: hears that a session is
-    no longer needed; put: gives the outbox a text (channel, to, text), raises OSError; tell: has the owner know.
+    no longer needed; put: gives the outbox a text (channel, to, text, and by keyword `by` and `session`, as a letter
+    has them), raises OSError; tell: has the owner know.
     """
 
     def __init__(
@@ -63,7 +66,7 @@ class Heartbeats:
         session_of: Callable[[Contact], Session],
         leave: Callable[[Session], None],
         unattended: Unattended,
-        put: Callable[[str, str, str], object],
+        put: Callable[..., object],
         tell: Callable[[str], None],
     ) -> None:
         self._plans = Plans(agents, beats, contacts, tell)
@@ -109,6 +112,13 @@ class Heartbeats:
         elif plans and (used_up := self._unattended.used_up()):
             plans = [plan._replace(why=plan.why or used_up) for plan in plans]
         return [(plan, self._beats.get(plan.contact.session)) for plan in plans]
+
+    def next_of(self, agent: str) -> float | None:
+        """When the next one of an agent is due here, in whichever session, in seconds since 1970; None: none is
+        planned. Waits for nobody: what it looks at is replaced, never changed."""
+        known = {} if self._stopped else self._known
+        dues = (plan.due for plan in known.values() if plan.contact.agent == agent and plan.due is not None)
+        return min(dues, default=None)
 
     def idle(self) -> list[tuple[str, str]]:
         """The agents with a HEARTBEAT.md that have none, and why."""
@@ -229,16 +239,20 @@ class Heartbeats:
     def _say(self, session: Session, address: tuple[str, str], text: str) -> str:
         """Have it sent; returns what became of that."""
         channel, to = address
+        # In the terminal it is written down by who shows it, which need not be this process.
+        is_shown = channel == TERMINAL
         try:
-            self._put(channel, to, text)
+            self._put(channel, to, text, by=BY, session=session.key if is_shown else "")
         except OSError as error:
             return f"failed: it cannot be kept for delivery ({error.strerror})"
-        return f"said {len(text):,} characters to {channel}:{to}{self._noted(session, text)}"
+        if is_shown:
+            self._beats.said(session.key, text)
+        return f"said {len(text):,} characters to {channel}:{to}{'' if is_shown else self._noted(session, text)}"
 
     def _noted(self, session: Session, text: str) -> str:
         """Have it known that this was said; returns what is to be said of that."""
         self._beats.said(session.key, text)
-        return "" if session.remark("heartbeat", text) else ", not in the conversation: another process has it"
+        return "" if session.remark(BY, text) else ", not in the conversation: another process has it"
 
     def _count(self, ended: Ended) -> None:
         """Too many failures that no waiting heals end all of it."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import PurePath
@@ -11,7 +12,8 @@ from pathlib import PurePath
 from .approval import STEERING_FILES
 from .command import Command, Order, Say
 from .compact import Compact
-from .conversation import Conversation
+from .completion import MOST, Choice
+from .conversation import SUFFIX, Conversation
 from .errors import CommandError, ToolError
 from .events import Ask
 from .files import open_in, real_path
@@ -33,9 +35,9 @@ def commands(scope: Scope, ask: Callable[[], Node]) -> list[Command]:
     return [
         group("new", "[label]", "begin a new conversation", _new),
         group("save", "[label]", "give this conversation a label", _save),
-        group("load", "<label>", "go on with another one; the beginning will do", _load),
+        group("load", "<label>", "go on with another one; the beginning will do", _load, choices=_labels),
         group("list", "", "the conversations: messages, last use, tokens", _list, now=True),
-        group("delete", "<label>", "delete a conversation, when you say yes", _delete),
+        group("delete", "<label>", "delete a conversation, when you say yes", _delete, choices=_labels),
         group("export", "[file.md]", "write this conversation as Markdown", partial(_export, scope), owner=True),
         group("history", "[n]", f"the last n messages ({SHOWN})", _history),
         group("rewind", "[n]", "take back the last n turns (1)", _rewind),
@@ -98,6 +100,17 @@ def _list(order: Order) -> str:
     return "\n".join(
         "  ".join(f"{cell:{size}}" for cell, size in zip(row, widths, strict=True)).rstrip() for row in rows
     )
+
+
+def _labels(session: Session) -> Iterator[Choice]:
+    """The conversations to choose from, the one used last first, each with when that was."""
+    for number, label in enumerate(session.archive.labels()):
+        used = ""
+        if number < MOST:
+            with suppress(OSError, ValueError, OverflowError):
+                at = (session.archive.folder / f"{label}{SUFFIX}").stat().st_mtime
+                used = f"{datetime.fromtimestamp(at):%Y-%m-%d %H:%M}"
+        yield Choice(label, used)
 
 
 def _delete(order: Order) -> str:
@@ -214,7 +227,7 @@ def _is_words(message: Message) -> bool:
 
 
 def _first_words(messages: Sequence[Message]) -> list[str]:
-    return next((str(each["content"]).split()[:WORDS] for each in messages if _is_asked(each)), [])
+    return next((typed(each).split()[:WORDS] for each in messages if _is_asked(each)), [])
 
 
 def _number(order: Order, default: int) -> int:

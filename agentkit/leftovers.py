@@ -10,25 +10,36 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from .clock import CORRECTION
-from .jobs import Job
-from .reckoning import anew, ended, following
+from .job import Job
+from .reckoning import anew, ended, following, is_news
 from .runs import Runs, Standing
 
 LINES = 50_000  # of runs that are looked through
 
 
+class News(NamedTuple):
+    """How a run has ended, as whoever gets the words of the job is to know; off: why that is off now, empty: it is
+    not."""
+
+    job: Job
+    status: str
+    why: str
+    off: str = ""
+
+
 class Leftovers(NamedTuple):
-    """standings: by job; told: what the owner is to know."""
+    """standings: by job; told: what the owner is to know; news: of runs that an earlier process has not told of."""
 
     standings: dict[str, Standing]
     told: list[str]
+    news: list[News]
 
 
 def leftovers(runs: Runs, jobs: Mapping[str, Job], now: float) -> Leftovers:
     """Take up what there is; what can no longer be done is noted. jobs: all, by id."""
     saved = runs.saved_at()
     loaded = runs.load()
-    standings, told = dict(loaded.standings), []
+    standings, told, news = dict(loaded.standings), [], []
     ends = _ends(runs, {id: each.started for id, each in standings.items() if each.started is not None})
     for id, standing in loaded.standings.items():
         if standing.started is None:
@@ -36,7 +47,10 @@ def leftovers(runs: Runs, jobs: Mapping[str, Job], now: float) -> Leftovers:
         if id not in ends:  # that run is not repeated: nobody knows how far it has come
             text = "missed: agentkit ended before it was done"
             runs.note(id, None, standing.started, 0.0, "interrupted", 0, text)
-        standings[id] = ended(standing, standing.started, *ends.get(id, ("interrupted", "")))
+        status, why = ends.get(id, ("interrupted", "agentkit ended before it was done"))
+        after = standings[id] = ended(standing, standing.started, status, why)
+        if (job := jobs.get(id)) and is_news(job.schedule, standing, after):
+            news.append(News(job, status, why, after.off if after.off != standing.off else ""))
     if saved is not None and saved - now > CORRECTION:  # see the clock
         standings |= {id: anew(jobs[id], each, now) for id, each in standings.items() if id in jobs}
     unknown = [id for id, job in jobs.items() if job.enabled and (loaded.damaged or id in loaded.lost)]
@@ -45,7 +59,7 @@ def leftovers(runs: Runs, jobs: Mapping[str, Job], now: float) -> Leftovers:
         standings[id] = Standing(following(jobs[id].schedule, now), written=jobs[id].written)
     if unknown:
         told.append("cron-state.json was damaged: jobs that were due meanwhile are recorded as missed.")
-    return Leftovers(standings, told)
+    return Leftovers(standings, told, news)
 
 
 def has_run(runs: Runs) -> tuple[set[str], set[tuple[str, float]]]:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from . import atomic
-from .envelope import Damaged, Envelope, Letter, data, parse
+from .envelope import Damaged, Envelope, Letter, data, letter_id, parse
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -37,13 +37,21 @@ class Letters:
         self._last = 0
 
     def write(
-        self, channel: str, to: str, texts: Sequence[str], at: float, nonce: str = "", reply: str = ""
+        self,
+        channel: str,
+        to: str,
+        texts: Sequence[str],
+        at: float,
+        nonce: str = "",
+        reply: str = "",
+        by: str = "",
+        session: str = "",
     ) -> Envelope:
         """Keep a new letter: it is there when this returns. Raises OSError, and then there is nothing of it."""
         with self._lock:
             self._last = stamp = max(int(at * 1e6), self._last + 1)
         id = f"{stamp:014x}-{os.urandom(2).hex()}"
-        envelope = Envelope(id, channel, to, len(texts), at, nonce=nonce, reply=reply)
+        envelope = Envelope(id, channel, to, len(texts), at, nonce=nonce, reply=reply, by=by, session=session)
         try:
             folder = os.open(self.folder, FOLDER)
         except FileNotFoundError:
@@ -95,6 +103,11 @@ class Letters:
     def remove(self, envelope: Envelope) -> None:
         """It was delivered. After a loss of power it may be there again. Raises OSError."""
         os.unlink(self.path(envelope))
+
+    def drop(self, id: str) -> None:
+        """The letter of that id, or of its part, was delivered, as far as there is one. Raises OSError."""
+        with suppress(FileNotFoundError):
+            os.unlink(self.folder / f"{letter_id(id)}.json")
 
     def give_up(self, envelope: Envelope) -> None:
         """Write down why, and move it to failed/. Raises OSError, and Damaged."""

@@ -24,8 +24,9 @@ def commands(beside: Callable[[], Beside]) -> list[Command]:
     def delivery(order: Order) -> str:
         outbox = beside().outbox
         verb, _, which = order.rest.partition(" ")
-        if verb in ("retry", "stop", "start") and (who := beside().background.elsewhere()):
-            raise CommandError(f"Process {who} delivers the letters: say it there, or end that one first.")
+        background = beside().background
+        if verb in ("retry", "stop", "start") and (who := background.elsewhere()):
+            raise CommandError(f"Process {who} delivers the letters: {background.cure()}.")
         try:
             if verb == "retry" and which.strip():
                 return _retry(outbox, which.strip())
@@ -41,7 +42,13 @@ def commands(beside: Callable[[], Beside]) -> list[Command]:
 
     return [
         Command(
-            "delivery", "[failed | retry ID | stop | start]", "letters on their way", delivery, now=True, owner=True
+            "delivery",
+            "[failed | retry ID | stop | start]",
+            "letters on their way",
+            delivery,
+            now=True,
+            owner=True,
+            choices=lambda session: ("failed", "retry ", "stop", "start"),
         )
     ]
 
@@ -53,17 +60,22 @@ def _state(beside: Beside) -> str:
     else:
         how = "stopped" if stats.paused else "running" if background.runs else "not running"
     lines = [f"delivery  {how}; pending: {stats.pending}, sent: {stats.sent}, failed: {stats.failed}"]
-    lines += [f"  {_line(each)}" for each in stats.destinations[:SHOWN]]
+    whose = "" if background.runs else "somebody" if who else "a chat or agentkit serve"
+    lines += [f"  {_line(each, whose, stats.paused)}" for each in stats.destinations[:SHOWN]]
     if (more := len(stats.destinations) - SHOWN) > 0:
         lines.append(f"  and {more:,} more destinations")
     return "\n".join(lines)
 
 
-def _line(waiting: Waiting) -> str:
-    if waiting.next is None:
-        when = "when somebody is there"
+def _line(waiting: Waiting, awaited: str, is_stopped: bool) -> str:
+    """awaited: who has to be there for what is due and does not go out, as others deliver it or nobody does; empty: we
+    do."""
+    seconds = None if waiting.next is None else waiting.next - time.time()
+    if seconds is None or (seconds < 1 and awaited):
+        when = f"when {awaited or 'somebody'} is there"
+    elif is_stopped:
+        when = "after /delivery start"
     else:
-        seconds = waiting.next - time.time()
         when = "now" if seconds < 1 else f"in {span(seconds)}"
     why = f" ({waiting.error})" if waiting.error else ""
     return f"{waiting.channel}:{waiting.to}  pending: {waiting.pending}, next try {when}{why}"
@@ -84,4 +96,6 @@ def _failed(outbox: Outbox) -> str:
 def _retry(outbox: Outbox, which: str) -> str:
     if not (count := outbox.retry(which)):
         raise CommandError(f"There is no letter {which} that waits or has failed: /delivery failed lists them.")
+    if outbox.stats().paused:
+        return f"To be tried again: {count}. But delivery is stopped: /delivery start has them go out."
     return f"Tried again now: {count}."

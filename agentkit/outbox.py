@@ -56,11 +56,12 @@ class Stats(NamedTuple):
 class Outbox:
     """Letters on their way. May be used from any thread; by one process at a time, which the caller sees to.
 
-    folder: where they are; send: hands one to its channel, returns when it has it, and raises DeliveryError, or
-    anything else, where it has not; limit: the characters that a channel's letter may have; tell: gets notices, must
-    not block. `send` is called from several threads, but never for two letters of a destination at once, and may take
-    its time: after a moment it no longer counts among the eight tries that run side by side. What hangs for ever costs
-    a thread, of which there are at most 128, and 64 for a channel; it should have a time limit of its own.
+    folder: where they are; send: hands one to its channel, returns when it has it (True: who has it removes its file,
+    when there is nothing more to be done with it), and raises DeliveryError, or anything else, where it has not; limit:
+    the characters that a channel's letter may have; tell: gets notices, must not block. `send` is called from several
+    threads, but never for two letters of a destination at once, and may take its time: after a moment it no longer
+    counts among the eight tries that run side by side. What hangs for ever costs a thread, of which there are at most
+    128, and 64 for a channel; it should have a time limit of its own.
     """
 
     def __init__(
@@ -112,11 +113,14 @@ class Outbox:
             thread.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in threads)
 
-    def put(self, channel: str, to: str, text: str, nonce: str = "", reply: str = "") -> list[str]:
+    def put(
+        self, channel: str, to: str, text: str, nonce: str = "", reply: str = "", *, by: str = "", session: str = ""
+    ) -> list[str]:
         """Accept a text for somebody: when this returns, it survives whatever happens.
 
         nonce: by which the channel knows it from tries before this, at most 25 characters; it counts for a text of
-        one part. reply: the id of the message that it answers, as the channel has it.
+        one part. reply: the id of the message that it answers, as the channel has it. by, session: as a Letter has
+        them.
         Returns the ids of its parts, in order, each a letter of its own to the channel; none for a blank text. Raises
         OSError where it cannot be kept, such as on a full disk: nothing of it is then delivered.
         """
@@ -126,7 +130,8 @@ class Outbox:
         with self._moving:
             if not self._looked:
                 self._load()  # it comes behind what waits there
-            envelope = self._letters.write(channel, to, texts, self._clock(), nonce if len(texts) == 1 else "", reply)
+            nonce = nonce if len(texts) == 1 else ""
+            envelope = self._letters.write(channel, to, texts, self._clock(), nonce, reply, by, session)
             ids = envelope.ids
             with self._changed:
                 self._destinations.add(envelope)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import NamedTuple
 
-from .jobs import Job
+from .job import Job
 from .records import replace
 from .runs import LATEST, Standing
-from .schedule import Schedule
+from .schedule import At, Schedule
 
 A_DAY = 86_400.0
+FRESH = 60.0  # seconds within which a file that nobody has looked at yet was saved for us
 FAILURES = 5  # in a row, after which a job is disabled
 
 
@@ -29,15 +30,28 @@ def following(schedule: Schedule, after: float) -> float | None:
     return min(found.timestamp(), LATEST) if found else None
 
 
-def first(job: Job, last_at: float | None, since: float, now: float) -> float | None:
-    """When a job is due that was not known before. last_at: when it ran, known or not; since: from when on it counts.
+def first(job: Job, last_at: float | None, since: float, saved: float, now: float) -> float | None:
+    """When a job is due that was not known before. last_at: when it ran, known or not; since: from when on it counts;
+    saved: when its file was.
 
-    A moment that is past by less than a day counts: it may have been written down a little late.
+    The last moment of a job that was written down before it counts for a day, though nobody was there to see it.
     """
     due = following(job.schedule, min(now, max(since, last_at or since)))
     if due is None:
-        due = following(job.schedule, now - A_DAY)
+        due = following(job.schedule, max(saved, now - A_DAY))
     return due if due is None or due > now or last_at is None or last_at < due else None
+
+
+def reckoned(
+    job: Job, standing: Standing | None, looked: float, begins: bool, saved: float, now: float
+) -> float | None:
+    """When a job is due that was not known like this before. standing: of one that was known otherwise; looked: when
+    the file was looked at last; begins: by an earlier process; saved: when the file was. A time that has come since
+    both is late, not lost."""
+    since = min(now, max(looked, saved))
+    if begins and standing is None and now - saved > FRESH:
+        since = now  # a file that has long been there when somebody begins with it asks for nothing that is past
+    return first(job, standing.last_at if standing else None, since, saved, now)
 
 
 def judged(schedule: Schedule, due: float, now: float) -> Judged:
@@ -64,6 +78,14 @@ def ended(standing: Standing, started: float, status: str, text: str) -> Standin
     if failures >= FAILURES and not off:
         off = f"{failures} failures in a row, the last: {text}"[:300]
     return replace(standing, started=None, failures=failures, off=off, last_at=started, last_status=status)
+
+
+def is_news(schedule: Schedule, before: Standing, after: Standing) -> bool:
+    """Is whoever gets the words of a job to hear how its run has ended, which was no success? What comes once has no
+    other chance; of the rest the first failure in a row is news, and that it is off."""
+    if after.last_status in ("ok", "silent"):
+        return False
+    return isinstance(schedule, At) or after.failures == 1 > before.failures or after.off != before.off
 
 
 def moment(at: float) -> datetime:

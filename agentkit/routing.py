@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from .command import Command, Order
+from .completion import Choice
 from .errors import CommandError
 from .events import Inbound, Notice
 from .routes import Address, Routes, session_key
+from .session import Session
 from .workspace import Agent
 
 KEYS = "peer_id, guild_id, account_id, channel, default"
 
 
 def commands(
-    routes: Routes, agent: Callable[[str], Agent], chosen: Callable[[Inbound], str], make: Callable[[], str]
+    routes: Routes,
+    agent: Callable[[str], Agent],
+    chosen: Callable[[Inbound], str],
+    make: Callable[[], str],
+    names: Callable[[Session], Iterable[Choice]],
 ) -> list[Command]:
     """agent: the one of an id; chosen: the id of who answers a message now; make: has a workspace there to write to,
-    and says so if it is new."""
+    and says so if it is new; names: the ids to choose from."""
 
     def bindings(order: Order) -> str:
         rows = [
@@ -65,7 +71,7 @@ def commands(
     group = partial(Command, group="agent", owner=True)
     return [
         group("bindings", "", "who answers whom", bindings),
-        group("bind", "<agent> <key> <value> [priority]", "have an agent answer what matches", bind),
+        group("bind", "<agent> <key> <value> [priority]", "have an agent answer what matches", bind, choices=names),
         group("unbind", "<key> <value> [agent]", "take that back", unbind),
         group("route", "<channel> <peer> [account] [guild]", "who would answer, and why", route),
     ]

@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 from . import atomic, jsonl
 from .records import dataclass
+from .wanted import Wanted
 
 log = logging.getLogger("agentkit")
 
@@ -25,6 +26,7 @@ Status = Literal["ok", "silent", "failed", "missed", "interrupted", "skipped"]
 SHOWN = 200  # characters of a run's text
 ROTATED = 1 << 20  # bytes from which on a new file of runs is begun
 LARGEST = 64 << 20  # bytes of the standings: those of 10,000 jobs take two of these MiB
+LOOKED = 20_000  # runs in which a reason is looked for
 FARTHEST = 8 << 20  # bytes that are gone back in a file of runs
 BLOCK = 1 << 14  # bytes that are read of it at once
 APPENDED = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
@@ -36,7 +38,8 @@ class Standing:
     """How a job stands. Times are in seconds since 1970.
 
     due: when it runs next, None: never again; started: when the run began that is on; failures: in a row; off: why it
-    was disabled; written: that of its Job when `due` was reckoned; last_at, last_status: of its last run.
+    was disabled; written: that of its Job when `due` was reckoned; last_at, last_status: of its last run; wish: the
+    last one that was begun for somebody in another process, by name.
     """
 
     due: float | None = None
@@ -46,6 +49,7 @@ class Standing:
     written: str = ""
     last_at: float | None = None
     last_status: str = ""
+    wish: str = ""
 
 
 class Loaded(NamedTuple):
@@ -66,6 +70,7 @@ class Runs:
         self._state, self._runs, self._older = (
             state / name for name in ("cron-state.json", "cron-runs.jsonl", "cron-runs.1.jsonl")
         )
+        self.wanted = Wanted(state)
         self._lines: dict[str, tuple[Standing, str]] = {}  # what was saved last: of many jobs most stay as they are
         self._lock = threading.Lock()  # serialises what is done to the runs
 
@@ -143,6 +148,14 @@ class Runs:
             records = (record for path in (self._runs, self._older) for record in _backwards(path))
             return list(islice((each for each in records if job is None or each["job"] == job), n))
 
+    def reasons(self, statuses: Mapping[str, str]) -> dict[str, str]:
+        """By job: the text of the last run that ended with that status; as far as it was lately."""
+        found: dict[str, str] = {}
+        for each in self.last(LOOKED) if statuses else ():
+            if statuses.get(each["job"]) == each["status"]:
+                found.setdefault(each["job"], each["text"])
+        return found
+
     def _rotate(self, more: int) -> None:
         """Begin a new file where so many bytes more would be too many. Called with the lock held."""
         with suppress(OSError):  # there is none yet; or else a file that grows is better than a run that is not noted
@@ -173,9 +186,9 @@ def _standing(record: object) -> Standing | None:
     if not isinstance(record, dict):
         return None
     made = {name: record.get(name, ...) for name in ("due", "started", "failures", "off", "written")}
-    made |= {name: record.get(name, ...) for name in ("last_at", "last_status")}
+    made |= {name: record.get(name, ...) for name in ("last_at", "last_status")} | {"wish": record.get("wish", "")}
     are_times = all(made[name] is None or _is_time(made[name]) for name in ("due", "started", "last_at"))
-    are_texts = all(isinstance(made[name], str) for name in ("off", "written", "last_status"))
+    are_texts = all(isinstance(made[name], str) for name in ("off", "written", "last_status", "wish"))
     is_count = type(made["failures"]) is int and 0 <= made["failures"] < 1 << 52
     return Standing(**made) if are_times and are_texts and is_count else None
 

@@ -28,11 +28,11 @@ _FIRST = datetime(1, 1, 3, tzinfo=_UTC)  # from here on each zone can show each 
 
 
 class ScheduleError(ValueError):
-    """A schedule that cannot be taken. field: the key at fault; the text is one line that begins with it."""
+    """A schedule that cannot be taken. field: the key at fault; reason: why; the text is one line with both."""
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"{field}: {reason}")
-        self.field = field
+        self.field, self.reason = field, reason
 
 
 def next_run(schedule: Mapping[str, Any], after: datetime, anchor: datetime | None = None) -> datetime | None:

@@ -77,7 +77,8 @@ def _token(workspace: Path) -> str:
     try:
         token = atomic.small(file, 4096).decode("ascii").strip()
     except (OSError, ValueError):
-        raise SettingsError([f"there is no token in {file}: set GATEWAY_TOKEN, or use --workspace"]) from None
+        how = f"agentkit serve starts it (there is no {file}; GATEWAY_TOKEN or --workspace name another one)"
+        raise SettingsError([f"nothing serves here: {how}"]) from None
     if not is_token(token):  # nor is it shown: it may be something else that is secret
         raise SettingsError([f"what {file} holds is no token: agentkit serve makes a new one; or set GATEWAY_TOKEN"])
     return token

@@ -8,6 +8,8 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from .archive import Archive
+from .attach import attached
+from .channel import TERMINAL
 from .command import Commands, Say, is_command, unescaped
 from .conversation import Conversation
 from .errors import CommandError
@@ -15,6 +17,7 @@ from .events import Error, Event, Inbound, Notice
 from .node import Run
 from .past import Said, read
 from .store import INTERRUPTED, Store
+from .toolbox import Scope
 from .turn import Turn
 
 
@@ -30,8 +33,9 @@ class Opening(NamedTuple):
 class View(NamedTuple):
     """A session as others may see it. model: the one selected; used: the one that has answered last, empty: none;
     conversation: its label, empty before the first message; loaded: changes when another conversation is opened;
-    messages: how many; tokens: what the next request takes of the context, estimated; trouble: why not all is saved,
-    empty: all is; locked: another process has the conversation."""
+    messages: how many; tokens: what the next request takes of the context, reckoned from what the server has counted;
+    estimated: it has not counted yet in this conversation; trouble: why not all is saved, empty: all is; locked:
+    another process has the conversation."""
 
     agent: str
     model: str
@@ -40,6 +44,7 @@ class View(NamedTuple):
     loaded: tuple[str, int]
     messages: int
     tokens: int
+    estimated: bool
     trouble: str
     locked: bool
 
@@ -48,7 +53,8 @@ class Session:
     """Owned by its lane, which alone may call what changes something.
 
     model_of: the model that answers now; prepare: what the agent is now: sets the store's prompt and tools, returns
-    the turn that answers; opening: where to begin.
+    the turn that answers; opening: where to begin; scope: where files that go along with a message may be, None: none
+    go along.
     """
 
     def __init__(
@@ -59,14 +65,17 @@ class Session:
         prepare: Callable[[Session], Turn],
         commands: Commands,
         opening: Opening = Opening(),
+        scope: Callable[[Session], Scope] | None = None,
     ) -> None:
         self.store, self.archive = store, archive
         self.model = ""  # chosen by the user; empty: the agent's
         self.conversation = store.journal = archive.new()
         self._model_of, self._prepare, self._commands, self._opening = model_of, prepare, commands, opening
+        self._scope = scope
         self._beginning = threading.Lock()  # serialises `begin`: until it is over nobody uses the store
         self._begun = False
         self._loaded = 0  # conversations that were opened
+        self.opened = 0  # bytes that the file of the open one had then
         self._tokens = 0  # that the open one took when it was loaded
         self._unsaved: list[Conversation] = []  # those that were left before all of them could be saved
 
@@ -88,6 +97,7 @@ class Session:
             messages=len(store.context.messages),
             # Before the first turn the store has no prompt yet: what was counted last says more.
             tokens=store.tokens if store.context.system else self._tokens,
+            estimated=not store.counted,
             trouble=next((each.trouble for each in conversations if each.trouble), ""),
             locked=self.conversation.locked,
         )
@@ -102,12 +112,20 @@ class Session:
         """Is this a chat, in which what is chosen lasts?"""
         return self._opening.follow
 
-    def said(self) -> Said:
-        """All that was said in the open conversation, as its file has it."""
+    def said(self, size: int | None = None) -> Said:
+        """All that was said in the open conversation, as its file has it; size: only its first bytes."""
         try:
-            return read(self.conversation.path.read_bytes())
+            return read(self.conversation.path.read_bytes()[:size])
         except OSError:
             return read(b"")
+
+    def opens(self, channel: str) -> str:
+        """The label of the conversation that is open, or that somebody in a channel will begin with; empty: a new
+        one."""
+        with self._beginning:
+            if self._begun:
+                return self.conversation.label
+            return self._opening.label or (self._last(channel) if self._opening.resume else "")
 
     def begin(self, inbound: Inbound, publish: Callable[[Event], None]) -> None:
         """Open what the session is to begin with, if that has not been done. Raises CommandError."""
@@ -124,7 +142,7 @@ class Session:
                 publish(Notice(f"This is a new conversation: {opening.label}."))
             elif opening.label:
                 self.open(opening.label)
-            elif (opening.resume or looks) and (label := archive.used_in(inbound.source) or archive.current):
+            elif (opening.resume or looks) and (label := self._last(inbound.source)):
                 self.open(label, quietly=looks)
 
     # -- in the lane
@@ -146,6 +164,8 @@ class Session:
             ending = self._commands.answer(inbound, run, self) or Say(_said(inbound))
             if isinstance(ending, Say) and self.conversation.locked:
                 raise CommandError(f"{locked(self.conversation)} /new begins another conversation.")
+            if not is_command(inbound.text):
+                ending = self._attached(inbound, early) or ending
         except CommandError as error:
             ending = Error("bad_request", str(error))
         if isinstance(ending, Say):
@@ -168,6 +188,8 @@ class Session:
         except OSError as error:
             raise CommandError(f"{label} cannot be read: {error.strerror}.") from None
         self.start(conversation)
+        with suppress(OSError):
+            self.opened = conversation.path.stat().st_size
         self._unsaved = [each for each in self._unsaved if each is not conversation]
         self._load(said)
         if said.broken:
@@ -180,7 +202,7 @@ class Session:
         """Make this the open conversation, in which nothing has been said."""
         if _is_left(self.conversation):
             self._unsaved.append(self.conversation)
-        self.conversation = conversation
+        self.conversation, self.opened = conversation, 0
         self.store.load([], conversation)
         self._loaded += 1
 
@@ -200,9 +222,9 @@ class Session:
         """This conversation is the current one, and who said this spoke last."""
         self.archive.note(label, inbound.source, inbound.peer, inbound.to, self.key)
 
-    def remark(self, by: str, text: str) -> bool:
+    def remark(self, by: str, text: str, letter: str = "") -> bool:
         """Have the conversation hold what the agent has said by itself, so that it can be answered; False where it
-        cannot be written to. by: on what occasion, in words."""
+        cannot be written to. by: on what occasion, in words; letter: the id of the one that it was."""
         if self.conversation.regain():
             self.reload()
         if self.conversation.locked:
@@ -211,7 +233,7 @@ class Session:
         store.settle(INTERRUPTED)
         # Strict servers want question and answer in turns: this stands for the question.
         store.append({"role": "user", "content": f"[{by}]", "by": by})
-        store.append({"role": "assistant", "content": text, "by": by})
+        store.append({"role": "assistant", "content": text, "by": by, **({"letter": letter} if letter else {})})
         store.sync()
         with suppress(OSError):  # the conversation itself has said what is wrong
             self.archive.make_current(self.conversation.label)
@@ -222,6 +244,10 @@ class Session:
         left = [each for each in (self.conversation, *self._unsaved) if _is_left(each)]
         return [f"{each.label or 'the new conversation'}: {each.unsaved} lines, {each.trouble}" for each in left]
 
+    def _last(self, channel: str) -> str:
+        """The label of the conversation that was used last, in a channel where that is known."""
+        return self.archive.used_in(channel) or self.archive.current
+
     def _save_rest(self) -> None:
         """Try again to save what could not be in the conversations that were left."""
         self._unsaved = [each for each in self._unsaved if _is_left(each)]
@@ -230,6 +256,19 @@ class Session:
         self.store.load(said.seen, self.conversation, said.next)
         self.store.context.system = ""  # so that it is measured anew, see prepare
         self._tokens = said.tokens
+
+    def _attached(self, inbound: Inbound, early: list[Event]) -> Say | None:
+        """The message with its files. Only who sits at this machine has them read."""
+        if not inbound.files or inbound.source != TERMINAL or self._scope is None:
+            return None
+        said = _said(inbound)
+        try:
+            scope = self._scope(self)
+        except CommandError:  # the agent is gone, which is said when it is to answer
+            return None
+        text, notices = attached(said, inbound.files, scope)
+        early += notices
+        return Say(text, said) if text != said else None
 
     def _answer(self, asked: Say, inbound: Inbound, early: list[Event]) -> None:
         """Have the model answer; what was said is saved first, and with it the workspace is made."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from .command import Command, Order, Say, nearest
+from .completion import Choice
 from .errors import CommandError
 from .session import Session
 from .workspace import Skill, body
@@ -26,7 +27,12 @@ def commands(skills_of: Skills, builtin: Callable[[], Mapping[str, Command]]) ->
             raise CommandError(f"There is no skill {name}. {cure}".strip())
         return _used(skills[name.casefold()], rest[0] if rest else "")
 
-    return [Command("skill", "[name] [args]", "use a skill, as /<name> does; alone: the skills", use, group="agent")]
+    def names(session: Session) -> Iterator[Choice]:
+        for name, skill in sorted(skills_of(session).items()):
+            yield Choice(f"{name} ", skill.description)
+
+    told = "use a skill, as /<name> does; alone: the skills"
+    return [Command("skill", "[name] [args]", told, use, group="agent", choices=names)]
 
 
 def by_name(skills_of: Skills) -> Callable[[Session], Mapping[str, Command]]:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from .cronexpr import shown
-from .jobs import Job, called
-from .leftovers import has_run, leftovers
-from .reckoning import A_DAY, anew, first, following
+from .job import Job, called
+from .leftovers import News, has_run, leftovers
+from .reckoning import A_DAY, anew, first, following, reckoned
 from .records import replace
 from .runs import Runs, Standing
 from .schedule import Cron
-
-FRESH = 60.0  # seconds within which a file that nobody has looked at yet was saved for us
 
 
 class Standings:
@@ -39,29 +37,27 @@ class Standings:
         """Seconds since they were saved, whichever way the clock was set."""
         return abs(self._clock() - self._saved)
 
-    def take_up(self, jobs: Mapping[str, Job], now: float) -> None:
-        """Begin with what an earlier process has left."""
+    def take_up(self, jobs: Mapping[str, Job], now: float) -> list[News]:
+        """Begin with what an earlier process has left; returns how runs of it have ended, as far as that is news."""
         self._left = self._runs.saved_at() or 0.0
         left = leftovers(self._runs, jobs, now)
         self._known = left.standings
         self.unsaved = self._has_file = bool(left.standings)
         for text in left.told:
             self._tell(text)
+        return left.news
 
     def follow(self, listed: Mapping[str, Job], looked: float | None, saved: float, now: float) -> None:
         """Take in which jobs there are. looked: when this process has looked before, None: never; saved: when the file
         was: a time that has come since both is late, not lost."""
         on = {id: job for id, job in listed.items() if job.enabled}
         self._forget(listed, on, now)
-        since = min(now, max(self._left if looked is None else looked, saved))
-        # A file that has long been there when somebody begins with it asks for nothing that is past.
-        afresh = now if looked is None and now - saved > FRESH else since
-        self._reckon(on, {id: since if id in self._known else afresh for id in on}, now)
+        self._reckon(on, self._left if looked is None else looked, looked is None, saved, now)
 
     def allow(self, job: Job, now: float) -> None:
         """Forget what has disabled a job: it goes on from now."""
         if (before := self[job.id]).off:
-            due = first(job, before.last_at, now, now)
+            due = first(job, before.last_at, now, now, now)
             self[job.id] = replace(before, off="", failures=0, due=due, written=job.written)
 
     def anew(self, job: Job, now: float) -> float | None:
@@ -111,14 +107,14 @@ class Standings:
             elif standing.written or standing.off:
                 self[id] = replace(standing, due=None, written="", off="", failures=0)
 
-    def _reckon(self, on: Mapping[str, Job], since: Mapping[str, float], now: float) -> None:
+    def _reckon(self, on: Mapping[str, Job], looked: float, begins: bool, saved: float, now: float) -> None:
         """Have a due time for each job that is new, or whose schedule was changed."""
         past: dict[str, float | None] = {}
         for id, job in on.items():
             before = self[id]
             if before.written == job.written:
                 continue
-            due = first(job, before.last_at, since[id], now)
+            due = reckoned(job, self._known.get(id), looked, begins, saved, now)
             if before.last_at is None and (due is None or due <= now):
                 past[id] = due
             off = "" if before.written else before.off  # another schedule is another job
@@ -129,7 +125,8 @@ class Standings:
             job = on[id]
             if due is None and id not in known:
                 at = following(job.schedule, 0.0)
-                self._runs.note(id, at, None, 0.0, "missed", 0, "it was past already when it was seen first")
+                self._runs.note(id, at, None, 0.0, "missed", 0, "it was past already when it was first seen")
+                self[id] = replace(self[id], last_status="missed")
                 if isinstance(job.schedule, Cron):
                     why = f"schedule.expr: {shown(job.schedule.words)} never comes again (its years are over)"
                     self._tell(f"CRON.json, job {called(id, job.name)}: {why}, so put it right, or remove the job.")

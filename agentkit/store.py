@@ -24,6 +24,7 @@ Message = dict[str, Any]
 
 INTERRUPTED = "[interrupted]"
 MISSING = "[missing]"
+NOBODY = "nobody is there to be asked"  # the reason of an Answer that nobody has given
 
 CHARACTERS = 4  # that a token has, where no server has said better
 FRAME = 32  # characters that the protocol adds to a message; twice that to a call
@@ -50,8 +51,9 @@ class Context:
 
     A message may carry keys beside the protocol's, which `wire.request` leaves out: `n` (its number), `model` (who
     answered), `usage` (the tokens of that request), `interrupted` (the text breaks off), `ok` (did the tool do it?),
-    `typed` (the command that was given), `summary` (it stands for older ones), `by` (what had the agent speak by
-    itself). `at`, the time, is sent with those of the user.
+    `decided` (by whoever was asked about the call: see `decided`), `typed` (the command that was given), `summary` (it
+    stands for older ones), `by` (what had the agent speak by itself), `letter` (the id of the one that it was). `at`,
+    the time, is sent with those of the user.
     """
 
     system: str = ""
@@ -85,7 +87,7 @@ class State:
 
 
 def _watched_by_nobody() -> Run:
-    return Run(publish=lambda event: None, ask=lambda ask: Answer("deny", "nobody is there to ask"), cancel=Cancel())
+    return Run(publish=lambda event: None, ask=lambda ask: Answer("deny", NOBODY), cancel=Cancel())
 
 
 class Store:
@@ -100,6 +102,7 @@ class Store:
         self.next = 1  # the number of the next message
         self._size = 0  # characters of the messages
         self._scale = 1.0  # how many times more tokens the server counts than CHARACTERS would have it
+        self.counted = False  # has the server counted at all in this conversation?
         if context is not None:
             self.context.system, self.context.tools = context.system, context.tools
             for message in context.messages:
@@ -164,6 +167,7 @@ class Store:
         self.journal, self.state.used = journal, ""
         self.next, self._scale = max((next, *(each.get("n", 0) + 1 for each in messages))), 1.0
         self._size = sum(map(_size, messages))
+        self.counted = any(map(_counted, messages))
         self._unmatched = _waiting(messages)
 
     def sync(self) -> None:
@@ -188,7 +192,7 @@ class Store:
 
     def measured(self, tokens: int) -> None:
         """The server counted so many tokens for all there is now."""
-        self._scale = 1.0
+        self._scale, self.counted = 1.0, True
         if estimate := self.tokens:
             self._scale = min(max(tokens / estimate, SCALES[0]), SCALES[1])
 
@@ -198,7 +202,7 @@ class Store:
         size = self._size
         for each in reversed(self.context.messages):
             size -= _size(each)
-            if tokens := each.get("usage", {}).get("prompt_tokens", 0):
+            if tokens := _counted(each):
                 whole, self._size = self._size, size
                 self.measured(tokens)
                 self._size = whole
@@ -221,7 +225,7 @@ class Store:
                 self.run.publish(event)
 
         def ask(ask: Ask) -> Answer:
-            return Answer("deny", "nobody is there to ask")
+            return Answer("deny", NOBODY)
 
         mine = self.state
         state = State(mine.session, mine.agent, mine.model, mine.channel, mine.peer, mine.window)
@@ -251,6 +255,14 @@ def typed(message: Mapping[str, Any]) -> str:
     return str(message.get("typed") or message.get("content") or "")
 
 
+def decided(message: Mapping[str, Any]) -> Mapping[str, str]:
+    """What was decided about a call, as its result keeps it: the `decision` (one of events.Decision), and the `channel`
+    and the `peer` who was asked; empty: nobody was, or a file that was edited does not say it in words."""
+    found = message.get("decided")
+    names = ("decision", "channel", "peer")
+    return found if isinstance(found, dict) and all(isinstance(found.get(each), str) for each in names) else {}
+
+
 def is_occasion(message: Mapping[str, Any]) -> bool:
     """Does it only tell on what occasion the agent spoke by itself?"""
     return message["role"] == "user" and bool(message.get("by"))
@@ -278,6 +290,12 @@ def _waiting(messages: list[Message]) -> list[str]:
             return [call["id"] for call in each.get("tool_calls") or () if call["id"] not in answered]
         answered.add(each["tool_call_id"])
     return []
+
+
+def _counted(message: Message) -> int:
+    """The tokens that the server has counted for all that was sent to get this message; 0: it has not."""
+    tokens: int = message.get("usage", {}).get("prompt_tokens", 0)
+    return tokens
 
 
 def _now() -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from .background import HEADLESS
 from .command import Command, Order
 from .errors import CommandError, ToolError
 from .printable import span
@@ -15,10 +16,13 @@ from .toolbox import Scope, Tool, tool
 if TYPE_CHECKING:
     from .beside import Beside
     from .cron import Cron, Row
-    from .jobs import Job
+    from .job import Job
 
 SHOWN = 50  # rows
 BEGINNING = 60  # characters of a job's text
+REASON = 120  # characters of why one was no success
+
+NOBODY = "  no process is doing this now: open a chat, or agentkit serve"
 
 USAGE = "It is /cron, /cron add WHEN TEXT, /cron rm ID, on ID, off ID, run ID, reload, stop or start."
 
@@ -30,7 +34,7 @@ def commands(beside: Callable[[], Beside]) -> list[Command]:
         """Raises CommandError where another process does it."""
         found = beside()
         if who := found.background.elsewhere():
-            raise CommandError(f"Process {who} does that: say it there, or end that one first.")
+            raise CommandError(f"Process {who} does that: {found.background.cure()}.")
         return found
 
     def heartbeat(order: Order) -> str:
@@ -53,7 +57,8 @@ def commands(beside: Callable[[], Beside]) -> list[Command]:
     def cron(order: Order) -> str:
         verb, _, rest = order.rest.partition(" ")
         rest, jobs = rest.strip(), beside().cron
-        if verb in ("run", "stop", "start", "reload"):
+        is_beside = beside().background.elsewhere_as(HEADLESS)
+        if verb in ("stop", "start") or (verb in ("run", "reload") and not is_beside):
             here()
         if verb == "" or (verb == "reload" and not rest):
             return "\n".join(_jobs(beside()))
@@ -63,10 +68,15 @@ def commands(beside: Callable[[], Beside]) -> list[Command]:
         if not rest or verb not in ("add", "rm", "on", "off", "run"):
             raise CommandError(USAGE)
         if verb == "add":
-            return f"Added: {_job(add(jobs, rest, order.session.view.agent, (order.inbound.source, order.inbound.to)))}"
+            asker = order.inbound.source, order.inbound.to
+            return f"Added: {_first(jobs, add(jobs, rest, order.session.view.agent, asker))}"
         if verb == "rm":
             _remove(jobs, rest)
             return f"{rest} is gone."
+        if verb == "run" and is_beside:
+            jobs.ask(rest)
+            who = beside().background.elsewhere()
+            return f"{rest} is begun by process {who} within a minute: /cron shows what comes of it."
         if verb == "run":
             return f"{jobs.trigger(rest).id} runs now: /cron shows what comes of it."
         jobs.switch(rest, verb == "on")
@@ -74,13 +84,20 @@ def commands(beside: Callable[[], Beside]) -> list[Command]:
 
     own = partial(Command, now=True, owner=True)
     return [
-        own("heartbeat", "[stop | start]", "what agents look after by themselves, and when", heartbeat),
+        own(
+            "heartbeat",
+            "[stop | start]",
+            "what agents look after by themselves, and when",
+            heartbeat,
+            choices=lambda session: ("stop", "start"),
+        ),
         Command("trigger", "", "a heartbeat now, in this session", trigger, owner=True),
         own(
             "cron",
             "[add WHEN TEXT | rm ID | run ID ...]",
-            "what is done on a schedule",
+            "what is done on a schedule; also on ID, off ID, reload, stop, start",
             cron,
+            choices=lambda session: ("add ", "rm ", "on ", "off ", "run ", "reload", "stop", "start"),
         ),
     ]
 
@@ -93,15 +110,15 @@ def cron_tool(cron: Callable[[], Cron]) -> Tool:
         to remove, its id."""
         try:
             if action == "list":
-                return "\n".join(_job(row.job) for row in cron().rows()) or "There are no jobs."
+                return "\n".join(_rows(cron(), cron().rows())) or "There are no jobs."
             if action == "add":
-                return f"added: {_job(add(cron(), job, scope.agent, scope.asker))}"
+                return f"added: {_first(cron(), add(cron(), job, scope.agent, scope.asker))}"
             _remove(cron(), job)
         except CommandError as error:
             raise ToolError(str(error)) from None
         return f"{job} is removed"
 
-    return tool(name="cron", asks=True)(run)
+    return tool(name="cron", asks=True, spares=lambda arguments: arguments["action"] == "list")(run)
 
 
 def add(cron: Cron, line: str, agent: str, asker: tuple[str, str]) -> Job:
@@ -110,10 +127,12 @@ def add(cron: Cron, line: str, agent: str, asker: tuple[str, str]) -> Job:
     from .cronline import EXAMPLES, spoken
     from .schedule import ScheduleError
 
+    now = datetime.now().astimezone()
     try:
-        schedule, text = spoken(line, datetime.now().astimezone())
+        schedule, text = spoken(line, now)
     except ScheduleError as error:
-        raise CommandError(f"That is no schedule: {error}. For example: {EXAMPLES}") from None
+        example = f" For example: {EXAMPLES}" if error.field == "schedule" else ""
+        raise CommandError(f"That is no schedule: {error.reason}.{example}") from None
     if not text.strip():
         raise CommandError(f"What is to be done then? For example: {EXAMPLES}")
     words: dict[str, Any] = {"name": " ".join(text.split()[:5])[:40], "schedule": schedule}
@@ -122,9 +141,18 @@ def add(cron: Cron, line: str, agent: str, asker: tuple[str, str]) -> Job:
         words |= {"channel": asker[0], "to": asker[1]}
     if schedule["kind"] == "at":
         words["delete_after_run"] = True
+    elif schedule["kind"] == "every":
+        # It counts from now; the file's own time may be a little behind.
+        schedule["anchor"] = (now - timedelta(seconds=0.05)).isoformat(timespec="seconds")
     made = cron.jobs.add(words)
     cron.refresh()
     return made
+
+
+def _first(cron: Cron, job: Job) -> str:
+    """A new job, and when it runs first."""
+    due = next((row.due for row in cron.rows() if row.job.id == job.id), None)
+    return f"{_job(job)}\n      next: {moment(due)}"
 
 
 def _remove(cron: Cron, id: str) -> None:
@@ -141,6 +169,7 @@ def _heartbeats(beside: Beside) -> list[str]:
     who = beside.background.elsewhere()
     how = f"done by process {who}" if who else beats.stopped or ("running" if beside.background.runs else "not running")
     lines = [f"heartbeats  {how}; tokens today: {unattended.spent:,}{_limit(unattended.most)}"]
+    lines += [NOBODY] if how == "not running" else []
     for plan, beat in beats.plans()[:SHOWN]:
         every, last = f"every {span(plan.pulse.interval)}", "none yet"
         if beat and beat.status:
@@ -164,34 +193,47 @@ def _jobs(beside: Beside) -> list[str]:
     how = how or ("running" if beside.background.runs else "not running")
     rows = cron.rows()
     lines = [f"cron  {how}; jobs: {len(rows)}; tokens today: {beside.unattended.spent:,}"]
-    for row in rows[:SHOWN]:
-        lines += _row(row)
+    lines += [NOBODY] if how == "not running" else []
+    lines += [f"  {line}" for line in _rows(cron, rows[:SHOWN])]
     if len(rows) > SHOWN:
         lines.append(f"  and {len(rows) - SHOWN:,} more: CRON.json has all of them")
-    return [*lines, *cron.jobs.look().problems]
+    return [*lines, *beside.problems()]
 
 
-def _row(row: Row) -> list[str]:
+def _rows(cron: Cron, rows: Sequence[Row]) -> list[str]:
+    """Two lines for each job."""
+    ends = {row.job.id: row.standing.last_status for row in rows}
+    reasons = cron.runs.reasons({id: how for id, how in ends.items() if how not in ("", "ok", "silent")})
+    return [line for row in rows for line in _row(row, reasons.get(row.job.id, ""))]
+
+
+def _row(row: Row, why: str) -> list[str]:
+    """why: the reason, where the last run was no success."""
     job, standing = row.job, row.standing
     where = f", to {job.channel}:{job.to}" if job.channel and job.to else ""
-    lines = [f"  {_job(job)}{where}"]
-    last = (
-        f"{moment(standing.last_at)} ({standing.last_status})" if standing.last_at else standing.last_status or "none"
-    )
-    following = moment(row.due) if row.due is not None else "never again"
+    lines = [f"{_job(job)}{where}"]
+    how = ": ".join(filter(None, (standing.last_status, "" if standing.off else _shortly(why))))
+    last = f"{moment(standing.last_at)} ({how})" if standing.last_at and how else how or "none"
+    never = "never again" if standing.last_status else "never: its time is past"
+    following = moment(row.due) if row.due is not None else never
     if not job.enabled or standing.off:
         following = f"off after {standing.off}" if standing.off else "off"
     elif standing.started is not None:
         following = "running"
     late = ", overdue" if row.due is not None and row.due < datetime.now().timestamp() - 60 else ""
     failures = f"; failures in a row: {standing.failures}" if standing.failures else ""
-    lines.append(f"      last: {last}; next: {following}{late}{failures}")
+    lines.append(f"    last: {last}; next: {following}{late}{failures}")
     return lines
 
 
 def _job(job: Job) -> str:
-    text = " ".join(job.text.split())
-    return f"{job.id}  {job.schedule.words}  {text[:BEGINNING]}{'...' * (len(text) > BEGINNING)}"
+    return f"{job.id}  {job.schedule.words}  {_shortly(job.text, BEGINNING)}"
+
+
+def _shortly(text: str, most: int = REASON) -> str:
+    """Its beginning, on one line."""
+    text = " ".join(text.split())
+    return f"{text[:most]}{'...' * (len(text) > most)}"
 
 
 def moment(at: float | None) -> str:

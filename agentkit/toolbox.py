@@ -51,7 +51,8 @@ class Scope:
 
 class Tool(NamedTuple):
     """A function the model can call. read_only: neighbouring calls may run side by side, and unattended;
-    asks: a person allows each call (see approval.py); preview: what they are shown, from the same arguments."""
+    asks: a person allows each call (see approval.py); preview: what they are shown, from the same arguments; spares:
+    is nobody asked about a call with these arguments, as it only looks?"""
 
     function: Callable[..., Any]
     name: str
@@ -60,6 +61,7 @@ class Tool(NamedTuple):
     read_only: bool = False
     asks: bool = False
     preview: Callable[..., str] | None = None
+    spares: Callable[[Mapping[str, Any]], bool] | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
@@ -93,7 +95,12 @@ class Tool(NamedTuple):
 def tool(function: Callable[..., Any], /) -> Tool: ...
 @overload
 def tool(
-    *, name: str = ..., read_only: bool = ..., asks: bool = ..., preview: Callable[..., str] | None = ...
+    *,
+    name: str = ...,
+    read_only: bool = ...,
+    asks: bool = ...,
+    preview: Callable[..., str] | None = ...,
+    spares: Callable[[Mapping[str, Any]], bool] | None = ...,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
     function: Callable[..., Any] | None = None,
@@ -103,6 +110,7 @@ def tool(
     read_only: bool = False,
     asks: bool = False,
     preview: Callable[..., str] | None = None,
+    spares: Callable[[Mapping[str, Any]], bool] | None = None,
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Make a function callable by the model; its docstring's first paragraph is what the model reads.
 
@@ -114,7 +122,7 @@ def tool(
         lines = map(str.strip, (function.__doc__ or "").strip().split("\n"))
         described = " ".join(takewhile(bool, lines))
         label = name or function.__name__
-        return Tool(function, label, described, _parameters(function), read_only, asks, preview)
+        return Tool(function, label, described, _parameters(function), read_only, asks, preview, spares)
 
     return decorate(function) if function is not None else decorate
 

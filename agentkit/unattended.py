@@ -101,7 +101,7 @@ class Unattended:
         if isinstance(ending, Interrupted) and not outer.is_set:
             return Ended("", "timeout", f"it was not done within {self._longest / 60:g} minutes", tokens, self._longest)
         if isinstance(ending, Error):
-            return Ended("", ending.category, ending.message, tokens, 0.0)
+            return Ended("", ending.category, self._without_secrets(ending.message), tokens, 0.0)
         return Ended("", "interrupted", "it was interrupted", tokens, 0.0)
 
     def _without_secrets(self, text: str) -> str:

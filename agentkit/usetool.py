@@ -14,12 +14,12 @@ from .approval import Approvals, Asker
 from .calls import Call
 from .cancel import Cancel
 from .errors import Cancelled, ToolError
-from .events import Ask, Event, Notice, ToolFinished, ToolStarted
+from .events import Answer, Ask, Event, Notice, ToolFinished, ToolStarted
 from .files import real_path
 from .fit import fit
 from .node import Node
 from .records import replace
-from .store import Store
+from .store import NOBODY, Store
 from .toolbox import Scope, Tool, given
 
 log = logging.getLogger("agentkit")
@@ -53,12 +53,16 @@ class Toolbox(NamedTuple):
         return found is not None and found.read_only and not found.asks
 
 
+Decided = dict[str, str]  # as store.decided has it
+
+
 class Outcome(NamedTuple):
-    """What became of a call; seconds: how long the function ran."""
+    """What became of a call; seconds: how long the function ran; decided: by whoever was asked about it."""
 
     ok: bool
     text: str
     seconds: float = 0.0
+    decided: Decided | None = None
 
 
 Box = SimpleQueue["Outcome | None"]  # an outcome comes out of it, or None: the turn is cancelled
@@ -76,21 +80,27 @@ class UseTool(Node):
         return who, replace(self.toolbox.scope, cancel=store.run.cancel, asker=(who.channel, store.state.to))
 
     def exec(self, inputs: tuple[Asker, Scope]) -> Generator[Event, Any, Results]:
-        """Interrupted, it returns the results there are; the store gives the other calls theirs."""
+        """Interrupted, it returns the results there are, and those of calls that somebody has decided about; the store
+        gives the other calls theirs."""
         who, scope = inputs
         started: list[Call] = []
+        decided: dict[str, Decided] = {}  # by call
         boxes: list[Box] = []
         results: Results = []
         try:
             for call in self.calls:
-                boxes.append((yield from self._start(call, who, scope, started)))
+                boxes.append((yield from self._start(call, who, scope, started, decided)))
             for call, box in zip(self.calls, boxes, strict=True):
-                results.append((call, (yield from _wait(call.name, box, scope.cancel))))
+                outcome = yield from _wait(call.name, box, scope.cancel)
+                results.append((call, outcome._replace(decided=decided.get(call.id))))
                 yield _finished(*results[-1])
                 scope.cancel.check()
         except Cancelled:
             for call in started[len(results) :]:
-                yield _finished(call, Outcome(False, "interrupted"))
+                outcome = Outcome(False, "interrupted", decided=decided.get(call.id))
+                yield _finished(call, outcome)
+                if outcome.decided:
+                    results.append((call, outcome))
         return results
 
     def post(self, store: Store, inputs: Any, result: Results) -> None:
@@ -98,9 +108,12 @@ class UseTool(Node):
             text = outcome.text if outcome.ok else f"error: {outcome.text}"
             content, kept = fit(store, text or "(no output)")
             message = {"role": "tool", "tool_call_id": call.id, "content": content, "ok": outcome.ok}
-            store.append({**message, "kept": kept} if kept else message)
+            more = {"kept": kept, "decided": outcome.decided}
+            store.append({**message, **{name: value for name, value in more.items() if value}})
 
-    def _start(self, call: Call, who: Asker, scope: Scope, started: list[Call]) -> Generator[Event, Any, Box]:
+    def _start(
+        self, call: Call, who: Asker, scope: Scope, started: list[Call], decided: dict[str, Decided]
+    ) -> Generator[Event, Any, Box]:
         """Check the call, have it allowed where that is due, and set it going."""
         found, arguments, refusal = self.toolbox.tools.get(call.name), {}, ""
         try:
@@ -114,22 +127,28 @@ class UseTool(Node):
         yield ToolStarted(call.id, call.name, dict(arguments))
         started.append(call)
         if found is not None and not refusal:
-            refusal = yield from self._refusal(found, arguments, who, scope)
+            answer = yield from self._answer(found, arguments, who, scope)
+            refusal = answer if isinstance(answer, str) else _refusal(answer)
+            if isinstance(answer, Answer) and answer.reason != NOBODY:
+                decided[call.id] = {"decision": answer.decision, "channel": who.channel, "peer": who.peer}
         if found is None or refusal:
             box: Box = SimpleQueue()
             box.put(Outcome(False, refusal))
             return box
         return _aside(found.name, found.function, arguments, scope)
 
-    def _refusal(self, found: Tool, arguments: dict[str, Any], who: Asker, scope: Scope) -> Generator[Event, Any, str]:
-        """Why the call may not run; empty: it may."""
+    def _answer(
+        self, found: Tool, arguments: dict[str, Any], who: Asker, scope: Scope
+    ) -> Generator[Event, Any, Answer | str]:
+        """What is said about the call where it has to be asked about; else why it may not run, empty: it may."""
 
         def target() -> str | None:
             path = arguments.get("path")
             return real_path(path, scope.roots) if isinstance(path, str) else None
 
         try:
-            if not found.asks or not self.toolbox.approvals.due(who, found.name, target):
+            looks = found.spares is not None and found.spares(arguments)
+            if not found.asks or not self.toolbox.approvals.due(who, found.name, target, looks):
                 return ""
         except ToolError as error:
             return str(error)  # it would fail: nothing to ask about
@@ -139,10 +158,15 @@ class UseTool(Node):
             shown = yield from _wait(found.name, _aside(found.name, found.preview, arguments, scope), scope.cancel)
         if not shown.ok:
             return shown.text
-        answer = yield Ask(found.name, shown.text)
-        if answer.decision != "deny":
-            return ""
-        return "the user refused this call" + (f": {answer.reason}" if answer.reason else "")
+        answer: Answer = yield Ask(found.name, shown.text)
+        return answer
+
+
+def _refusal(answer: Answer) -> str:
+    """Why a call may not run, in words for the model; empty: it may."""
+    if answer.decision != "deny":
+        return ""
+    return "the user refused this call" + (f": {answer.reason}" if answer.reason else "")
 
 
 def _finished(call: Call, outcome: Outcome) -> ToolFinished:

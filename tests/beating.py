@@ -215,9 +215,9 @@ class World:
     def contact(self, session: str = MINE) -> Contact:
         return next(each for each in self.app.beside.contacts.since(0.0) if each.session == session)
 
-    def _put(self, channel: str, to: str, text: str) -> None:
+    def _put(self, channel: str, to: str, text: str, **more: str) -> None:
         self.put.append((channel, to, text))
-        self.app.outbox.put(channel, to, text)
+        self.app.outbox.put(channel, to, text, **more)  # type: ignore[arg-type]
 
     def _answer(self, request: Request, index: int) -> Answer:
         if not is_beat(request):

@@ -18,7 +18,7 @@ from .program import WAIT, Terminal
 
 
 class Display(pyte.Screen):
-    """pyte's screen with what ncurses also uses on xterm-256color: SU, SD and REP."""
+    """pyte's screen with what ncurses also uses on xterm-256color: SU, SD and REP, and faint text, as a colour."""
 
     last = " "
 
@@ -28,6 +28,11 @@ class Display(pyte.Screen):
 
     def repeat_last(self, count: int = 1) -> None:
         super().draw(self.last * (count or 1))
+
+    def select_graphic_rendition(self, *attributes: int, **private: bool) -> None:
+        super().select_graphic_rendition(*attributes, **private)
+        if 2 in attributes and self.cursor.attrs.fg == "default":
+            self.cursor.attrs = self.cursor.attrs._replace(fg="dim")
 
     def scroll_up(self, count: int = 1) -> None:
         _, bottom = self.margins or (0, self.lines - 1)
@@ -101,10 +106,10 @@ class FullScreen(Terminal):
 
     def modes(self) -> list[Any]:
         """The terminal's settings."""
-        return termios.tcgetattr(self._fd)
+        return termios.tcgetattr(self.fd)
 
     def _tell_size(self) -> None:
-        fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", *self._size, 0, 0))
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", *self._size, 0, 0))
 
     def _taken(self, data: bytes) -> None:
         self._stream.feed(data)

@@ -62,7 +62,7 @@ class Terminal:
     ) -> None:
         self.screen = ""
         self.code: int | None = None
-        self.pid, self._fd = pty.fork()
+        self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.chdir(folder)
             os.execve(sys.executable, [sys.executable, *program, *arguments], dict(env))
@@ -74,7 +74,7 @@ class Terminal:
         if self.code is None:
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
-        os.close(self._fd)
+        os.close(self.fd)
 
     def expect(self, pattern: str, timeout: float = WAIT) -> str:
         """Wait until what was written since the last `expect` matches; returns that much of it."""
@@ -86,13 +86,13 @@ class Terminal:
         return seen
 
     def send(self, text: str) -> None:
-        os.write(self._fd, text.encode())
+        os.write(self.fd, text.encode())
 
     def send_all(self, data: str | bytes) -> None:
         """Send more than the terminal takes at once; somebody else reads meanwhile."""
         left = data.encode() if isinstance(data, str) else data
         while left:
-            left = left[os.write(self._fd, left[:1024]) :]
+            left = left[os.write(self.fd, left[:1024]) :]
 
     def pump(self, seconds: float) -> None:
         """Take what comes within that time."""
@@ -112,9 +112,9 @@ class Terminal:
         return self.code
 
     def _read(self, deadline: float) -> bool:
-        ready, _, _ = select.select([self._fd], [], [], max(0.0, deadline - time.monotonic()))
+        ready, _, _ = select.select([self.fd], [], [], max(0.0, deadline - time.monotonic()))
         try:
-            data = os.read(self._fd, 65536) if ready else b""
+            data = os.read(self.fd, 65536) if ready else b""
         except OSError:  # its end is closed
             data = b""
         self.screen += data.decode("utf-8", "replace")

@@ -192,7 +192,7 @@ class World:
         self.cron = Cron(Jobs(self.path), runs, self.clock, self.lanes, errands, self.told.append)
         self.cron.start()
 
-    def put(self, channel: str, to: str, text: str) -> None:
+    def put(self, channel: str, to: str, text: str, **more: str) -> None:
         assert (channel, to) == ("cli", "me")
         if self.blocks and text.startswith(f"{SLOW} "):
             assert self.go_on.wait(60)
@@ -251,7 +251,7 @@ def outcome(month: Month, expected: dict[str, Expected]) -> dict[str, list[tuple
         lines: list[tuple[str, float]] = []
         dues = [due for due in job.dues if due <= start + LENGTH]
         if dues and dues[0] <= start:  # it was past when it was written down
-            lines = [("ok" if start - dues[0] < DAY else "missed", dues.pop(0))]
+            lines = [("missed", dues.pop(0))]
         for begin, end, _ in gaps:
             within = [due for due in dues if begin < due <= end]
             dues = [due for due in dues if due not in within]

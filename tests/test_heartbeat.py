@@ -594,7 +594,7 @@ def test_the_terminal_begins_anew_and_a_beat_speaks_in_the_new_conversation(tmp_
         assert world.model.requests[-1].said[1:] == ["[heartbeat]", "one", "which?"]
 
 
-def test_without_a_terminal_the_beat_goes_on_with_what_was_said_there_last_and_waits_for_one(tmp_path: Path) -> None:
+def test_without_a_terminal_what_a_beat_says_waits_for_one_and_is_part_of_what_is_said_there(tmp_path: Path) -> None:
     world = World(tmp_path, "one", opening=Opening(resume=True))
     with world:
         world.person.say("yesterday")
@@ -602,13 +602,14 @@ def test_without_a_terminal_the_beat_goes_on_with_what_was_said_there_last_and_w
         world.app.stop()
         world.channels = []
         world.start()
-        world.pass_()
-        assert [each["content"] for each in world.said()][-2:] == ["[heartbeat]", "one"]
-        assert world.app.outbox.stats().pending == 1
+        assert world.pass_() == "said 3 characters to cli:cli-user"
+        assert world.app.outbox.stats().pending == 1 and not [each for each in world.said() if each.get("by")]
         world.app.stop()
         world.channels = [world.person]
         world.start()
         assert world.letter().text == "one"
+        world.person.say("which?")
+        assert world.model.requests[-1].said[-3:] == ["[heartbeat]", "one", "which?"]
 
 
 def test_a_beat_of_another_agents_session_does_not_begin_the_conversation_the_terminal_was_given(

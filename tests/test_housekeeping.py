@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -21,8 +22,11 @@ from .program import WAIT
 LATER = {"kind": "at", "at": "2199-01-01T00:00:00Z"}
 
 
-def scheduled(program: Program, *jobs: dict[str, object]) -> None:
-    (program.workspace / "CRON.json").write_text(json.dumps({"jobs": list(jobs)}))
+def scheduled(program: Program, *jobs: dict[str, object], age: float = 0.0) -> None:
+    """age: for how many seconds they have been in the file."""
+    file = program.workspace / "CRON.json"
+    file.write_text(json.dumps({"jobs": list(jobs)}))
+    os.utime(file, (time.time() - age, time.time() - age))
     program.app.beside.cron.refresh()
 
 
@@ -159,7 +163,7 @@ def test_a_job_that_is_late_because_its_start_cannot_be_written_is_overdue(progr
     with program, Client(program) as client:
         unwritable(program)
         at = datetime.now(timezone.utc) - timedelta(minutes=5)
-        scheduled(program, job("late", schedule={"kind": "at", "at": at.isoformat()}), job("later"))
+        scheduled(program, job("late", schedule={"kind": "at", "at": at.isoformat()}), job("later"), age=3600)
         program.settled(lambda: program.app.beside.clock.due()[0][1] > at.timestamp() + 300)
         assert client.call("status")["overdue"] == ["cron late"]
         assert "overdue: cron late" in client.call("send", text="/status")["reply"]

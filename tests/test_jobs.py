@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentkit.errors import CommandError
-from agentkit.jobs import Job, Jobs, job
+from agentkit.job import Job, job
+from agentkit.jobs import Jobs
 
 from .program import ROOT
 

@@ -9,18 +9,18 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "agentkit"
 
 LADDER = """
- 0  __init__ errors folding records cronexpr
+ 0  __init__ errors folding records cronexpr mention
  1  cancel events printable dotenv values names frontmatter atomic jsonl pieces signature rpcmessage entries
  1  schedule clock
  2  files watch agentfiles envelope node calls thinking demo/ diagnosis/ lanes log exchange adapter ledger rpc
- 2  rota cronline userfile runs silence beats
- 3  command settings store workspace toolbox letters destinations channel newcomer sharedfile bindings jobs repeats
+ 2  rota cronline userfile wanted job silence beats surroundings completion
+ 3  command settings store workspace toolbox letters destinations channel newcomer sharedfile bindings jobs repeats runs
  4  pulse reckoning wire approval prompt tools/ past fit profiles routes delivery awaited
- 5  leftovers dialects usetool conversation summary outbox pigeonhole aside
- 6  standings client compact archive staff
+ 5  leftovers dialects usetool conversation summary outbox pigeonhole aside attach
+ 6  standings client compact archive staff paths
  7  llm turn tries chronicle contacts
  8  session failover plans
- 9  history agents memory skills routing desk background
+ 9  history agents memory skills routing desk background remarks
 10  sessions unattended
 11  heartbeat errand
 12  cron

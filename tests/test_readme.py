@@ -9,6 +9,8 @@ import pytest
 
 from agentkit import App
 from agentkit.app import BUILT_IN
+from agentkit.channels.tui.app import Tui
+from agentkit.channels.tui.keytable import KEYS
 from agentkit.cron import Cron
 from agentkit.settings import VARIABLES, Settings
 from agentkit.timetable import cron_tool
@@ -23,7 +25,13 @@ def block(*lines: str) -> str:
 
 
 def commands() -> str:
-    return block(App(Settings("m", "http://127.0.0.1:9/v1", "", 1000)).commands.help())
+    terminal = Tui("assistant", "m", 1000, stray=-1)
+    return block(App(Settings("m", "http://127.0.0.1:9/v1", "", 1000), [terminal]).commands.help())
+
+
+def keys() -> str:
+    rows = [f"| {name.replace('|', chr(92) + '|')} | {what} |" for name, what in KEYS]
+    return "\n".join(("| keys | what they do |", "|---|---|", *rows))
 
 
 def settings() -> str:
@@ -45,11 +53,11 @@ def ladder() -> str:
     return block(LADDER.strip("\n"))
 
 
-PARTS = {"commands": commands, "settings": settings, "tools": tools, "ladder": ladder}
+PARTS = {"keys": keys, "commands": commands, "settings": settings, "tools": tools, "ladder": ladder}
 
 
 def part(name: str, text: str) -> str:
-    found = re.search(f"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", text, re.DOTALL)
+    found = re.search(f"<!-- {name} -->\n(.*?)\n?<!-- /{name} -->", text, re.DOTALL)
     assert found, f"the README has no part {name}"
     return found[1]
 
@@ -75,5 +83,7 @@ def test_the_first_screen_of_the_readme_has_what_a_newcomer_needs() -> None:
 if __name__ == "__main__":
     text = README.read_text()
     for name, make in PARTS.items():
-        text = text.replace(f"{part(name, text)}\n<!-- /{name} -->", f"{make()}\n<!-- /{name} -->")
+        begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        head, _, rest = text.partition(begin)
+        text = f"{head}{begin}{make()}\n{end}{rest.partition(end)[2]}"
     README.write_text(text)

@@ -1,4 +1,4 @@
-"""The parts of the full screen that need none: keys, the editor, widths and wrapping, the transcript, the view."""
+"""The parts of the full screen that need none: keys, widths and wrapping, the view."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wcwidth import wcswidth
 
+from agentkit.channels.tui.blocks import Said
 from agentkit.channels.tui.chat import Chat
-from agentkit.channels.tui.editor import Editor
 from agentkit.channels.tui.keys import Key, Keys
-from agentkit.channels.tui.transcript import Block, ToolBlock, Transcript
-from agentkit.channels.tui.view import View, layout
+from agentkit.channels.tui.pager import Pager
+from agentkit.channels.tui.question import CALM
+from agentkit.channels.tui.view import View
 from agentkit.channels.tui.wrap import clip, clusters, width, wrap
 from agentkit.events import Ask, Interrupted
 
@@ -166,168 +167,117 @@ def test_clipping_never_halves_a_wide_character() -> None:
     assert (clip("馬馬", 3), clip("abc", 2), clip("abc", 0), clip("馬", 1)) == ("馬", "ab", "", "")
 
 
-# -- the editor
+# -- the view
 
 
-def typed(*names: str) -> Editor:
-    """An editor after these keys; what is no name of a key is typed."""
-    editor = Editor()
-    for name in names:
-        assert editor.key(Key(name)) or editor.key(Key("text", name))
-    return editor
+def test_a_question_is_decided_only_once_it_was_drawn_whole_for_a_moment_and_each_one_anew() -> None:
+    chat = Chat()
+    chat.said("go", "turn")
+    chat.event(Ask("bash", "ls", turn="turn"))
+    questions = chat.questions
+    questions.drawn(1.0, whole=False)
+    assert not questions.may_be_decided(9.0)
+    questions.drawn(2.0, whole=True)
+    questions.drawn(2.2, whole=True)
+    assert not questions.may_be_decided(2.0 + CALM / 2) and questions.may_be_decided(2.0 + CALM * 2)
+    questions.drawn(3.0, whole=False)
+    assert not questions.may_be_decided(9.0)
+    questions.drawn(4.0, whole=True)
+    chat.event(Ask("bash", "pwd", turn="turn"))
+    assert questions.take().summary == "ls" and not questions.may_be_decided(9.0)
+    questions.drawn(10.0, whole=True)
+    assert questions.may_be_decided(11.0)
+    chat.event(Interrupted("", turn="turn"))
+    chat.event(Ask("bash", "ls", turn="next"))
+    assert not questions.may_be_decided(20.0)
 
 
-@pytest.mark.parametrize(
-    ("pressed", "text", "cursor"),
-    [
-        (["abc"], "abc", 3),
-        (["abc", "left", "x"], "abxc", 3),
-        (["abc", "home", "x", "end", "y"], "xabcy", 5),
-        (["abc", "C-a", "delete"], "bc", 0),
-        (["abc", "backspace"], "ab", 2),
-        (["", "backspace", "delete", "left", "right"], "", 0),
-        (["z\u030c", "backspace"], "", 0),
-        (["a😀", "left", "backspace"], "😀", 0),
-        (["one two", "C-w"], "one ", 4),
-        (["one two", "C-w", "C-w", "C-y"], "one ", 4),
-        (["one two", "left", "C-u"], "o", 0),
-        (["one two", "C-a", "C-k", "C-y", "C-y"], "one twoone two", 14),
-        (["one two", "M-b", "x"], "one xtwo", 5),
-        (["one two", "C-a", "M-f", "x"], "onex two", 4),
-        (["a", "M-enter", "b", "C-j", "c"], "a\nb\nc", 5),
-        (["one", "C-j", "three", "up", "x"], "onex\nthree", 4),
-        (["one", "C-j", "three", "home", "up", "down", "x"], "one\nxthree", 5),
-        (["ab", "C-j", "cd", "up", "C-k"], "abcd", 2),
-    ],
-)
-def test_keys_edit_the_line(pressed: list[str], text: str, cursor: int) -> None:
-    editor = typed(*pressed)
-    assert (editor.text, editor.cursor) == (text, cursor)
+def a_view(strip: int = 0, text: str = "", label: str = ">", page: Pager | None = None) -> View:
+    """One whose bars tell what they were asked for."""
+    view = View(
+        header=lambda columns: (("header", "bold"), (" " * (columns - 6), "")),
+        status=lambda columns, whole, has_header: ((f"status {whole:d}{has_header:d}".ljust(columns), "status"),),
+        strip=lambda columns: [((f"strip {number}"[:columns], ""),) for number in range(strip)],
+        marked=lambda rows: rows,
+        label=label,
+        page=page,
+    )
+    view.transcript.add(Said("what was said"))
+    view.entry.insert(text)
+    return view
 
 
-def test_up_and_down_go_through_what_was_said_and_come_back_to_the_draft() -> None:
-    editor = Editor()
-    for message in ("one", "two", "two"):
-        editor.key(Key("text", message))
-        assert editor.take() == message
-    editor.key(Key("text", "draft"))
-    seen = []
-    for key in ("up", "up", "up", "down", "down", "down"):
-        editor.key(Key(key))
-        seen.append(editor.text)
-    assert seen == ["two", "one", "one", "two", "draft", "draft"]
-
-
-def test_what_is_typed_or_pasted_is_cleaned() -> None:
-    editor = Editor()
-    editor.key(Key("paste", "a\x1b[31mred\x07\n\u202eb"))
-    assert "\x1b" not in editor.text and "\u202e" not in editor.text and "\n" in editor.text
-
-
-PRESSED = (
-    ["a", "馬", "z\u030c", "left", "right", "up", "down", "home", "end", "backspace", "delete"]
-    + [f"C-{letter}" for letter in "jkuwy"]
-    + ["M-b", "M-f"]
-)
+def drawn(view: View, height: int, columns: int = 40) -> list[str]:
+    rows, _ = view.compose(height, columns)
+    return ["".join(text for text, _ in row).rstrip() for row in rows]
 
 
 @settings(derandomize=True, max_examples=200)
-@given(st.lists(st.sampled_from(PRESSED)))
-def test_the_cursor_never_leaves_the_text(pressed: list[str]) -> None:
-    editor = typed(*pressed)
-    assert 0 <= editor.cursor <= len(editor.text)
-
-
-# -- the transcript and the view
-
-
-def shown(transcript: Transcript, columns: int = 20, height: int = 5) -> list[str]:
-    return ["".join(text for text, _ in row) for row in transcript.window(columns, height)]
-
-
-def test_a_block_that_grows_is_the_same_as_one_made_at_once() -> None:
-    text = "some words that wrap\nand another line, too\n\nend"
-    whole, grown = Block("*", "", text), Block("*", "")
-    for character in text:
-        grown.add(character)
-        grown.rows(12)
-    assert grown.rows(12) == whole.rows(12)
-    assert grown.rows(30) == whole.rows(30)
-
-
-def test_the_window_scrolls_within_its_ends_and_stays_when_more_comes() -> None:
-    transcript = Transcript()
-    assert shown(transcript) == []
-    transcript.scroll(3, 20, 5)
-    transcript.blocks += [Block("*", "", f"block {number}") for number in range(10)]
-    transcript.to_end()
-    assert shown(transcript)[-1] == "* block 9"
-    transcript.scroll(4, 20, 5)
-    assert shown(transcript)[-1] == "* block 7"
-    transcript.blocks.append(Block("*", "", "new"))
-    assert shown(transcript)[-1] == "* block 7"
-    transcript.scroll(1000, 20, 5)
-    assert shown(transcript)[1] == "* block 0"
-    transcript.to_end()
-    transcript.scroll(3, 20, 5)
-    transcript.scroll(-3, 20, 5)
-    assert transcript.at_end
-    transcript.scroll(1000, 20, 5)
-    transcript.blocks.insert(3, Block("*", "", "put between"))
-    assert shown(transcript)[1] == "* block 0"
-    transcript.scroll(-1000, 20, 5)
-    assert transcript.at_end and shown(transcript)[-1] == "* new"
-
-
-def test_a_tool_shows_its_first_lines_and_counts_the_rest() -> None:
-    block = ToolBlock("bash", "make test", "#")
-    block.finish(True, "\n".join(f"line {number}" for number in range(20)), "ok", 1.25)
-    rows = ["".join(text for text, _ in row) for row in block.rows(40)]
-    assert rows[1].startswith("# bash  make test") and rows[1].endswith("ok 1.2s")
-    assert rows[2] == "  | line 0" and rows[-1] == "  | ... 15 more lines"
-
-
-def test_a_question_is_seen_only_once_it_was_drawn_whole_and_each_one_anew() -> None:
-    chat = Chat("assistant", "m", 1000)
-    chat.said("go", "turn")
-    chat.event(Ask("bash", "ls", turn="turn"))
-    chat.compose(4, 40)
-    chat.drawn(1.0)
-    assert chat.seen == 0.0
-    chat.compose(24, 40)
-    chat.drawn(2.0)
-    assert chat.seen == 2.0
-    chat.event(Interrupted("", turn="turn"))
-    chat.event(Ask("bash", "ls", turn="next"))
-    assert chat.seen == 0.0
-
-
-@pytest.mark.parametrize(
-    ("text", "cursor", "columns", "expected"),
-    [
-        ("", 0, 5, ([""], 0, 0)),
-        ("abc", 3, 5, (["abc"], 0, 3)),
-        ("abcde", 5, 5, (["abcde", ""], 1, 0)),
-        ("abcdef", 5, 5, (["abcde", "f"], 1, 0)),
-        ("a\nb", 2, 5, (["a", "b"], 1, 0)),
-        ("a\n", 2, 5, (["a", ""], 1, 0)),
-        ("馬馬馬", 2, 5, (["馬馬", "馬"], 1, 0)),
-    ],
+@given(
+    st.text(alphabet="ab \u99ac\u0301\n", max_size=200),
+    st.integers(1, 30),
+    st.integers(1, 90),
+    st.integers(0, 12),
+    st.sampled_from([">", "find>", "history>"]),
+    st.booleans(),
+    st.data(),
 )
-def test_the_cursor_stands_where_the_next_character_goes(
-    text: str, cursor: int, columns: int, expected: tuple[list[str], int, int]
+def test_every_size_of_screen_is_filled_exactly(
+    text: str, height: int, columns: int, strip: int, label: str, has_page: bool, data: st.DataObject
 ) -> None:
-    assert layout(text, cursor, columns) == expected
-
-
-@settings(derandomize=True, max_examples=150)
-@given(st.text(alphabet="ab 馬\n", max_size=200), st.integers(1, 30), st.integers(1, 90), st.data())
-def test_every_size_of_screen_is_filled_exactly(text: str, height: int, columns: int, data: st.DataObject) -> None:
-    view = View(status=("left " * 9, ["right " * 3] * 3), strip=[(("strip", ""),)] * data.draw(st.integers(0, 12)))
-    view.transcript.blocks.append(Block("*", "", text))
-    view.editor.insert(text)
-    view.editor.cursor = data.draw(st.integers(0, len(text)))
+    view = a_view(
+        strip,
+        text,
+        label,
+        Pager("Keys", lambda columns: [[(clip("a line of the page", columns), "")]] * 20) if has_page else None,
+    )
+    view.transcript.add(Said(text))
+    view.entry.cursor = data.draw(st.integers(0, len(view.entry.text)))
     rows, cursor = view.compose(height, columns)
-    assert len(rows) in (1, height)
+    assert all(width("".join(text for text, _ in row)) <= columns for row in rows)
+    assert len(rows) == (height if cursor else 1)
+    assert (cursor is None) == (height < 5 or columns < 20)
     if cursor is not None:
-        assert len(rows) == height and 0 <= cursor[0] < height and 0 <= cursor[1] < columns
+        parts = view.heights(height, columns)
+        assert parts.header + parts.transcript + parts.strip + 1 + parts.entry == height
+        assert parts.transcript >= 1 and parts.entry <= max(1, height // 3) and parts.strip <= 8
+        assert height - parts.entry <= cursor[0] < height and len(label) < cursor[1] < columns
+
+
+def test_there_is_a_header_where_there_is_room() -> None:
+    assert drawn(a_view(), 16)[0] == "header"
+    assert "header" not in drawn(a_view(), 15)
+    assert [drawn(a_view(), height)[-2] for height in (16, 15)] == ["status 11", "status 10"]
+
+
+@pytest.mark.parametrize(("height", "columns"), [(4, 80), (24, 19), (1, 1), (4, 3)])
+def test_a_screen_that_is_too_small_says_so(height: int, columns: int) -> None:
+    view = a_view(strip=1)
+    rows, cursor = view.compose(height, columns)
+    assert ([[*row] for row in rows], cursor) == ([[("too small"[:columns], "")]], None)
+    assert not view.whole
+
+
+def test_the_strip_gives_way_to_what_is_typed_and_it_is_known_whether_all_of_it_is_seen() -> None:
+    view = a_view(strip=3)
+    assert drawn(view, 10)[-5:] == ["strip 0", "strip 1", "strip 2", "status 10", ">"]
+    assert view.whole
+    assert drawn(view, 5)[1:] == ["strip 0", "strip 1", "status 00", ">"]
+    assert not view.whole
+    assert drawn(a_view(strip=12), 30)[-10:-1] == [*(f"strip {number}" for number in range(8)), "status 01"]
+
+
+def test_a_page_stands_in_place_of_transcript_and_strip() -> None:
+    view = a_view(strip=3, text="draft", page=Pager("Keys", lambda columns: [[("Enter sends", "code")]]))
+    rows = drawn(view, 16)
+    assert rows[0] == "header" and rows[1].startswith(" Keys") and rows[2] == " Enter sends"
+    assert rows[-2:] == ["status 11", "> draft"]
+    assert not any("strip" in row or "said" in row for row in rows) and not view.whole
+
+
+def test_what_is_typed_scrolls_with_its_cursor_and_the_label_stands_before_its_first_row() -> None:
+    view = a_view(text="\n".join("abcdef"), label="find>")
+    assert drawn(view, 9)[-4:] == ["status 10", "      d", "      e", "      f"]
+    view.entry.cursor = 0
+    _, cursor = view.compose(9, 40)
+    assert drawn(view, 9)[-3:] == ["find> a", "      b", "      c"] and cursor == (6, 6)

@@ -22,7 +22,7 @@ from ..printable import printable
 from ..store import is_occasion, typed
 from .mailbox import Mailbox, Signals
 from .others import Others
-from .wording import WAY_BACK, ended
+from .wording import WAY_BACK, ended, unasked
 
 if TYPE_CHECKING:
     from ..envelope import Letter
@@ -85,7 +85,7 @@ class Console:
         self._mail.put(event)
 
     def send(self, letter: Letter) -> None:
-        self.show(Notice(letter.text))
+        self.show(Notice(unasked(letter.by, letter.text)))
 
     def stop(self) -> None:
         pass
@@ -131,7 +131,8 @@ class Console:
             self.tell(f"({more} messages before these: /history {len(said)})")
         for each in said[-RECALLED:]:
             broken = "\ninterrupted" if each.get("interrupted") else ""
-            self.tell(f"{'> ' if each['role'] == 'user' else ''}{typed(each)}{broken}")
+            mark = "> " if each["role"] == "user" else ""
+            self.tell(f"{mark}{unasked(str(each.get('by') or ''), typed(each))}{broken}")
 
     def write(self, text: str, stream: TextIO | None = None) -> None:
         """Write to stdout, or to `stream`, as the other end takes it; signals and the time limit still count."""

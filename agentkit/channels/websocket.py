@@ -119,7 +119,7 @@ class Gateway:
 
     def send(self, letter: Letter) -> None:
         record = {"type": "letter", "session": "", "turn": "", "id": letter.nonce, "to": letter.to, "text": letter.text}
-        text = notification({**record, "part": letter.part, "parts": letter.parts})
+        text = notification({**record, "by": letter.by, "part": letter.part, "parts": letter.parts})
         with self._lock:
             theirs = [client for client in self._clients.values() if letter.to in client.peers]
         if not [client for client in theirs if client.deliver(text)]:

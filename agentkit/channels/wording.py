@@ -29,6 +29,11 @@ def failover(event: Failover) -> str:
     return f"Profile {event.profile} failed for {event.model} ({why}){rests}. Next: {event.next}."
 
 
+def unasked(by: str, text: str) -> str:
+    """What an agent has said by itself; by: on what occasion, empty: that is not known."""
+    return f"{by}: {text}" if by else text
+
+
 def heard(event: Heard) -> str:
     return f"{event.peer} ({event.channel}): {event.text}"
 

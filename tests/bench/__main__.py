@@ -26,6 +26,7 @@ TOPICS = (
     "install",
     "interrupt",
     "screen",
+    "keyboard",
     "prompt",
     "failover",
     "gateway",

@@ -127,21 +127,24 @@ def idle() -> Measured:
     )
 
 
-@figure("screen stream", bar=0.5)
-def stream() -> Measured:
-    """CPU seconds of the screen's thread, its start included, while 20,000 deltas come in"""
-    words = [f"word{number}" + (" " if number % 12 else "\n") for number in range(DELTAS)]
+def written(words: Sequence[str], pause: float) -> list[bytes | float]:
+    """An answer in one packet a word, with a pause in seconds after each hundred."""
     answer: list[bytes | float] = []
     for number, packet in enumerate(packets(text_stream(*words), apart=True)):
-        answer += [packet, *[0.01] * (number % 100 == 0)]  # over two seconds, so that there are frames to count
-    with TemporaryDirectory() as made, Server([answer]) as server:
+        answer += [packet, *[pause] * (number % 100 == 0)]
+    return answer
+
+
+def _streamed(words: Sequence[str]) -> Measured:
+    """What the screen's thread spends on an answer, and its frames."""
+    with TemporaryDirectory() as made, Server([written(words, 0.01)]) as server:  # over two seconds
         folder = Path(made)
         env = environment(folder, server.url, TERM="xterm-256color")
         with FullScreen(folder, env=env, program=("-c", COUNTED)) as screen:
             screen.shows("ready")
             began = time.monotonic()
             screen.send("go\r")
-            screen.shows(f"word{DELTAS - 1}", timeout=60)
+            screen.shows(words[-1].strip(), timeout=60)
             screen.shows("ready")
             seconds = time.monotonic() - began
             screen.send("\x04")
@@ -149,3 +152,39 @@ def stream() -> Measured:
         frames, spent = (folder / "spent").read_text().split()
     each = int(frames) / seconds
     return Measured(float(spent), "s", note=f"{each:.1f} frames/s (bar: 30) over {seconds:.1f} s", held=each <= 31)
+
+
+@figure("screen stream", bar=0.5)
+def stream() -> Measured:
+    """CPU seconds of the screen's thread, its start included, while 20,000 deltas come in"""
+    return _streamed([f"word{number}" + (" " if number % 12 else "\n") for number in range(DELTAS)])
+
+
+PASSAGE = """## Step {n}
+
+The **cookie** is dropped because `SameSite` is *Strict*; see [the standard](https://example.org/{n}).
+
+1. Change `auth.py`, where it is set
+   - also in the tests
+2. Run them
+
+```python
+def login(user: str) -> Response:
+    if user not in known:
+        raise Refused(f"no such user: {{user}}")
+    return Response(200, cookie=sign(user))
+```
+
+| file | lines |
+|:-----|------:|
+| auth.py | 41 |
+
+"""
+
+
+@figure("screen markdown", bar=0.5)
+def markdown() -> Measured:
+    """the same for 20,000 deltas of Markdown, with code and tables"""
+    text = "".join(PASSAGE.format(n=n) for n in range(400))
+    size = len(text) // DELTAS + 1
+    return _streamed([*(text[at : at + size] for at in range(0, len(text), size)), "\n\nThe end."])

@@ -154,6 +154,11 @@ class Discord:
         """Do turns run that began here? Their ends have to be shown here, also when it was stopped."""
         return bool(len(self._turns))
 
+    @property
+    def standing(self) -> str:
+        """How it stands, in a word: `on`, `away` (it is not connected, which is tried again), `ended`."""
+        return "ended" if self.ended else "on" if self._up else "away"
+
     def status(self) -> str:
         """How it stands, for a person."""
         lines = [f"Discord is {self._state}" + (f", since {_clock(self._since)}" if self._since else "")]

@@ -5,43 +5,42 @@ from __future__ import annotations
 import os
 import select
 import signal
-import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ...channel import TERMINAL, AnswerAsk, Dispatch
-from ...command import Commands, is_command
-from ...events import (
-    ENDINGS,
-    Answer,
-    Decision,
-    Event,
-    Inbound,
-    Notice,
-    Text,
-)
-from ...printable import printable
-from ...session import View
-from ...settings import Settings
-from ...store import Message
+from ...command import Command, Commands
+from ...events import ENDINGS, Answer, Event, Inbound, Notice, Text, ToolFinished
 from ..mailbox import Mailbox, Signals
 from ..others import Others
-from ..wording import WAY_BACK
-from .chat import SPIN, Chat
-from .keys import Key, Keys
+from ..wording import unasked
+from .bars import SPIN, Bars
+from .chat import Chat
+from .controls import Controls
+from .elsewhere import Edited, Elsewhere, Stopped
+from .farewell import farewell
+from .keys import Keys
+from .orders import commands
+from .recall import History
 from .screen import opened
+from .talk import Talk, warning
 
 if TYPE_CHECKING:
+    from ...completion import Completion
     from ...envelope import Letter
+    from ...session import View
+    from ...settings import Settings
+    from ...store import Message
+    from ...surroundings import Surroundings
 
-FRAME = 1 / 30  # seconds between two frames at the least
-CALM = 0.3  # seconds an approval is on screen before a key can answer it
-DECISIONS: dict[str, Decision] = {"y": "allow", "a": "always", "n": "deny"}
-SCROLLS = {"pgup": (1, 0), "pgdn": (-1, 0), "wheel-up": (0, 3), "wheel-down": (0, -3)}  # pages and rows
+FRAME = 1 / 28  # seconds between two frames at the least: a few more come with what is typed
+KEY_FRAME = 1 / 125  # the same where keys have come
+LOOK = 60  # seconds after which things may stand otherwise without a word
 SIGNALS = [getattr(signal, f"SIG{name}") for name in ["INT", "TERM", "HUP", "QUIT", "TSTP", "CONT", "WINCH"]]
-LAST_WORDS = 2.0  # seconds an interrupted turn has to end before the program leaves
 
 
 class Running(Protocol):
@@ -49,18 +48,21 @@ class Running(Protocol):
 
     commands: Commands
     settings: Settings
+    workspace: Path
 
     def start(self) -> None: ...
     def open(self, inbound: Inbound) -> None: ...
     def view(self, inbound: Inbound) -> View: ...
+    def surroundings(self, inbound: Inbound) -> Surroundings: ...
     def past(self, inbound: Inbound) -> list[Message]: ...
-    def complete(self, inbound: Inbound, text: str) -> tuple[str, list[str]]: ...
+    def complete(self, inbound: Inbound, text: str, cursor: int) -> Completion: ...
     def interrupt(self, inbound: Inbound) -> bool: ...
 
 
 class Tui:
-    """agent, model: names for the status line; window: the model's context in tokens; stray: a descriptor for what
-    would otherwise spoil the screen."""
+    """agent, model: names for the bars; window: the model's context in tokens; stray: a descriptor for what would
+    otherwise spoil the screen; options: with which the program was started, but for those that choose a
+    conversation."""
 
     name = TERMINAL
     limit: int | None = None
@@ -68,22 +70,28 @@ class Tui:
     can_ask = True
     ask_limit: float | None = None
 
-    def __init__(self, agent: str, model: str, window: int, stray: int) -> None:
+    def __init__(self, agent: str, model: str, window: int, stray: int, options: Sequence[str] = ()) -> None:
+        self._options = options
         self._stray = stray
         self._mail = Mailbox()
         self._keys = Keys()
-        self._chat = Chat(agent, model, window)
-        self._app: Running | None = None
+        self._chat, self._bars = Chat(), Bars(agent, model, window)
+        self._history = History(self._history_file)
         self._others = Others(lambda: self._loaded[0])
+        self._controls = Controls(self, self._chat, self._bars, self._history)
+        self._me = partial(Inbound, channel=self.name, peer=self.peer)
+        self.talk = Talk(self._me, self._chat, self._bars, self._others, self._controls.editor)
+        self.commands: list[Command] = commands(lambda: self._screen, self._chat.transcript)
+        self._app: Running | None = None
         self._failure: Exception | None = None
+        self._elsewhere: Elsewhere | None = None  # while it has the terminal nothing is drawn, and no key is read
         self._typed = 0.0  # when keys last came
         self._dirty = True
         self._drawn = 0.0
-        self._exiting = False  # /exit was typed during this turn
-        self._deadline: float | None = None
-        self._leaving = self._left = False
         self._code = 0
-        self._loaded = ("", 0)  # which conversation is on the screen, see View
+        self._loaded: tuple[str, int] = ("", 0)  # which conversation is on the screen, see View
+        self._usual = ""  # who answers where nobody else was asked for
+        self._look_at: float | None = None  # when things stand otherwise by themselves, in seconds since the epoch
 
     # -- as a Channel
 
@@ -94,7 +102,7 @@ class Tui:
         self._mail.put(event)
 
     def send(self, letter: Letter) -> None:
-        self.show(Notice(letter.text))
+        self.show(Notice(unasked(letter.by, letter.text)))
 
     def stop(self) -> None:
         pass
@@ -109,21 +117,22 @@ class Tui:
             screen.resized()
             self._draw()
             threading.Thread(target=self._build, args=(build,), name="build", daemon=True).start()
-            while not self._left:
+            while not self.talk.left:
                 self._wait()
-        for text in self._chat.waiting:
-            print(f"not sent: {printable(text)}", file=sys.stderr)
-        if self._chat.waiting:
-            print(WAY_BACK, file=sys.stderr)
+            if self._elsewhere is not None:
+                self._elsewhere.end()
+        self._history.save()
         if self._failure is not None:
             raise self._failure
+        unsent = [each.message for each in self._chat.waiting]
+        farewell(self._bars.session, self._usual, self._options, self._chat.transcript.last, unsent)
         return self._code
 
     def _build(self, build: Callable[[], Running]) -> None:
         try:
             app = build()
             app.start()
-            app.open(Inbound("", self.name, self.peer))
+            app.open(self._me(""))
             self._mail.put(app)
         except Exception as error:  # the top of this thread: the main one decides
             self._mail.put(error)
@@ -131,8 +140,10 @@ class Tui:
     def _wait(self) -> None:
         """Sleep until there is something to do, do it, and draw when it is time."""
         timeout = self._timeout(time.monotonic())
+        sources: list[int | Mailbox | Signals] = [self._signals]
+        if self._elsewhere is None:
+            sources.append(self._screen.keys)
         # Until the next frame is due, what comes in waits: many small pieces cost no more than a few large ones.
-        sources: list[int | Mailbox | Signals] = [self._screen.keys, self._signals]
         if not self._dirty:
             sources.append(self._mail)
         ready, _, _ = select.select(sources, [], [], timeout)
@@ -141,34 +152,53 @@ class Tui:
             self._signal(number)
         self._take_mail()
         now = time.monotonic()
-        if self._screen.keys in ready:
+        if self._screen.keys in ready and self._elsewhere is None:
             self._typed = now
             self._read()
         elif self._keys.patience is not None and now - self._typed >= self._keys.patience:
             self._press(self._keys.flush())
-        if self._deadline is not None and now >= self._deadline:
-            self._left = True
-        if self._chat.spins and now - self._drawn >= SPIN:
+        if self._controls.settle(now):
             self._dirty = True
-        if self._dirty and now - self._drawn >= FRAME and not self._left:
+        if self.talk.deadline is not None and now >= self.talk.deadline:
+            self.talk.left = True
+        if self._look_at is not None and time.time() >= self._look_at:
+            self._dirty = True
+            self._look()
+        if self._spins and now - self._drawn >= SPIN:
+            self._dirty = True
+        if self._dirty and now >= self._next_frame() and not self.talk.left:
             self._draw()
+
+    @property
+    def _spins(self) -> bool:
+        return bool(self._chat.turn) and not self._chat.questions and self._elsewhere is None
+
+    def _next_frame(self) -> float:
+        """When the screen may be drawn again, in monotonic seconds: what was typed is seen at once."""
+        return self._drawn + (KEY_FRAME if self._typed > self._drawn else FRAME)
 
     def _timeout(self, now: float) -> float | None:
         waits = []
         if self._keys.patience is not None:
             waits.append(self._typed + self._keys.patience - now)
         if self._dirty:
-            waits.append(self._drawn + FRAME - now)
-        elif self._chat.spins:
+            waits.append(self._next_frame() - now)
+        elif self._spins:
             waits.append(self._drawn + SPIN - now)
-        if self._deadline is not None:
-            waits.append(self._deadline - now)
+        if self.talk.deadline is not None:
+            waits.append(self.talk.deadline - now)
+        if self._look_at is not None:
+            waits.append(self._look_at - time.time())
+        if (due := self._controls.due) is not None:
+            waits.append(due - now)
         return max(0.0, min(waits)) if waits else None
 
     def _draw(self) -> None:
-        self._screen.draw(*self._chat.compose(*self._screen.size))
+        view = self._controls.view
         self._dirty, self._drawn = False, time.monotonic()
-        self._chat.drawn(self._drawn)
+        if self._elsewhere is None:
+            self._screen.draw(*view.compose(*self._screen.size))
+            self._chat.questions.drawn(time.monotonic(), view.whole)
 
     def _take_mail(self) -> None:
         pieces: list[str] = []
@@ -192,42 +222,52 @@ class Tui:
     def _take(self, item: Any) -> None:
         self._dirty = True
         if isinstance(item, Event):
-            if isinstance(item, ENDINGS):
-                self._look(item.turn)  # what is loaded comes before the words that say so
-            self._chat.event(item)
-            if isinstance(item, ENDINGS):
-                self._ended()
+            self._event(item)
         elif isinstance(item, Exception):
-            self._failure, self._left = item, True
+            self._failure, self.talk.left = item, True
+        elif isinstance(item, Stopped):
+            os.kill(os.getpid(), signal.SIGSTOP)
+        elif isinstance(item, Edited):
+            self._edited(item)
         else:
-            self._app = item
-            self._chat.window = item.settings.llm_context_window
-            self._look()
-            self._chat.ready = True
-            threading.excepthook = self._thread_failed(threading.excepthook)
-            self._send_next()
+            self._begin(item)
 
-    def _ended(self) -> None:
-        """A turn is over, or a command that ran beside it."""
-        if self._leaving and not self._chat.turn:
-            self._left = True
-        self._send_next()
+    def _event(self, event: Event) -> None:
+        ends = isinstance(event, ENDINGS)
+        if ends or isinstance(event, (Notice, ToolFinished)):  # a tool may be always allowed now
+            self._look(event.turn if ends else "")  # what is loaded comes before the words that say so
+        self._chat.event(event)
+        self._controls.told()
+        if ends:
+            self.talk.ended()
+
+    def _begin(self, app: Running) -> None:
+        """The program is there."""
+        self._app = app
+        self._usual = app.settings.default_agent or "assistant"
+        self._bars.window = app.settings.llm_context_window
+        self._chat.log = app.workspace / ".state" / "agentkit.log"
+        self._look()
+        threading.excepthook = self._thread_failed(threading.excepthook)
+        self.talk.begin(app, self._dispatch)
 
     def _look(self, turn: str = "") -> None:
-        """How the session stands now, and what was said in a conversation that was opened; turn: the one that has
-        ended. What another channel opens is not shown while a turn of this one goes on: it may be part of that."""
+        """How things stand now, and what was said in a conversation that was opened; turn: the one that has ended. What
+        another channel opens is not shown while a turn of this one goes on: it may be part of that."""
         if self._app is None:
             return
-        me = Inbound("", self.name, self.peer)
-        chat, view = self._chat, self._app.view(me)
-        chat.agent, chat.model, chat.used, chat.tokens = view.agent, view.model, view.used, view.tokens
-        chat.trouble, chat.locked = view.trouble, view.locked
-        if view.loaded != self._loaded:
-            self._loaded = view.loaded
-            if view.messages and chat.turn in ("", turn):
+        me, chat, first = self._me(""), self._chat, self._bars.session is None
+        session = self._bars.session = self._app.view(me)
+        around = self._bars.around = self._app.surroundings(me)
+        now, beat = time.time(), around.next_beat
+        self._look_at = min(now + LOOK, beat + 1) if beat is not None and beat + 1 > now else now + LOOK
+        chat.model, chat.used = session.model, session.used
+        if session.loaded != self._loaded:
+            self._loaded = session.loaded
+            if session.messages and chat.turn in ("", turn):
                 chat.recall(self._app.past(me))
-                if not chat.ready:
-                    chat.event(Notice(f"This goes on with {view.conversation}."))
+                if first:
+                    chat.event(Notice(f"This goes on with {session.conversation}."))
 
     def _thread_failed(
         self, log: Callable[[threading.ExceptHookArgs], object]
@@ -246,20 +286,56 @@ class Tui:
         return hook
 
     def _signal(self, number: signal.Signals) -> None:
-        if number == signal.SIGWINCH:
+        self._chat.questions.hidden()
+        if number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            self._code = 128 + number
+            self.talk.leave()
+        elif self._elsewhere is not None:
+            pass  # they are meant for whoever has the terminal
+        elif number == signal.SIGWINCH:
             self._screen.resized()
         elif number == signal.SIGTSTP:
             self._screen.suspend()
         elif number == signal.SIGCONT:  # stopped in a way that nobody could answer: the shell has had the terminal
             self._screen.enter()
-        elif number == signal.SIGINT:
-            hinted, self._chat.hint = bool(self._chat.hint), ""
-            self._interrupt_or_leave(hinted)
         else:
-            self._code = 128 + number
-            self._leave()
+            hint, self._bars.hint = self._bars.hint, ""
+            if not self.talk.interrupt():
+                self.talk.ask_to_leave("Ctrl-C", sure=hint == warning("Ctrl-C"))
 
-    # -- keys
+    # -- what keys have the program do
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self._screen.size
+
+    def decide(self, answer: Answer) -> None:
+        self._answer(self.peer, self._chat.decide(answer.decision), answer)
+
+    def complete(self, text: str, cursor: int) -> Completion | None:
+        return self._app.complete(self._me(""), text, cursor) if self._app else None
+
+    def suspend(self) -> None:
+        self._screen.suspend()
+
+    def redraw(self) -> None:
+        self._screen.resized()
+
+    def edit(self) -> None:
+        try:
+            self._elsewhere = Elsewhere(self._controls.editor.message, os.environ, self._screen.lend, self._mail.put)
+        except OSError as error:
+            why = ": ".join(filter(None, (error.strerror, error.filename)))
+            self._bars.hint = f"no editor ({why}): set EDITOR to one that is there"
+
+    def _edited(self, edited: Edited) -> None:
+        self._elsewhere = None
+        self._chat.questions.hidden()
+        self._screen.enter()
+        if edited.trouble:
+            self._bars.hint = f"the draft is as it was: {edited.trouble}"
+        elif edited.text != self._controls.editor.message:  # else what is folded stays so
+            self._controls.put(edited.text)
 
     def _read(self) -> None:
         try:
@@ -269,136 +345,12 @@ class Tui:
         if data:
             self._press(self._keys.feed(data))
         else:  # the terminal is gone
-            self._leave()
+            self.talk.leave()
 
-    def _press(self, keys: list[Key]) -> None:
-        for key in keys:
+    def _press(self, keys: list[Any]) -> None:
+        if keys:
             self._dirty = True
-            if not self._decide(key, alone=len(keys) == 1):
-                hint, self._chat.hint = self._chat.hint, ""
-                self._key(key, hinted=bool(hint))
+            self._controls.press(keys)
 
-    def _decide(self, key: Key, alone: bool) -> bool:
-        """A key that answers the approval on screen. A letter does so only on an empty line, when it came alone (a
-        paste without brackets does not), and once all of the question could be seen for a moment."""
-        if not self._chat.asks:
-            return False
-        if key.name == "esc":
-            self._settle_ask("deny")
-            return True
-        if key.name != "text" or self._chat.view.editor.text or not set(key.text.lower()) <= DECISIONS.keys():
-            return False
-        if alone and len(key.text) == 1 and self._chat.seen and time.monotonic() - self._chat.seen >= CALM:
-            self._settle_ask(DECISIONS[key.text.lower()])
-        return True
-
-    def _settle_ask(self, decision: Decision) -> None:
-        ask, self._chat.seen = self._chat.asks.popleft(), 0.0
-        self._answer(self.peer, ask.id, Answer(decision))
-
-    def _key(self, key: Key, hinted: bool) -> None:
-        editor, transcript = self._chat.view.editor, self._chat.view.transcript
-        if key.name in SCROLLS:
-            rows, columns = self._screen.size
-            page = self._chat.view.heights(rows, columns)[0]
-            pages, lines = SCROLLS[key.name]
-            transcript.scroll(pages * (page - 1) + lines, columns, page)
-        elif key.name == "enter":
-            self._enter()
-        elif key.name == "esc":
-            self._interrupt()
-        elif key.name == "C-c":
-            if editor.text:
-                editor.clear()
-            else:
-                self._interrupt_or_leave(hinted)
-        elif key.name == "C-d" and not editor.text:
-            self._ask_to_leave(hinted, "Ctrl-D")
-        elif key.name == "C-d":
-            editor.delete()
-        elif key.name == "C-z":
-            self._screen.suspend()
-        elif key.name == "C-l":
-            self._screen.resized()
-        elif key.name == "tab":
-            self._complete()
-        else:
-            editor.key(key)
-
-    def _enter(self) -> None:
-        text = self._chat.view.editor.text
-        if not text.strip():
-            return
-        self._chat.view.transcript.to_end()
-        self._chat.view.editor.take()
-        if text.strip() == "/exit":
-            self._ask_to_leave(not self._chat.turn or self._exiting, "/exit")
-            self._exiting = True
-        elif self._app and self._app.commands.is_now(text):
-            self._say(text)
-        else:
-            self._chat.waiting.append(text)
-            self._send_next()
-
-    def _complete(self) -> None:
-        """Complete the name of a command or skill, as far as it is clear."""
-        editor = self._chat.view.editor
-        if self._app is not None:
-            editor.text, found = self._app.complete(Inbound("", self.name, self.peer), editor.text)
-            editor.cursor = len(editor.text) if found else editor.cursor
-            self._chat.hint = "  ".join(found) if len(found) > 1 else ""
-
-    def _send_next(self) -> None:
-        while self._app and self._chat.waiting and not self._chat.turn and not self._leaving:
-            self._say(self._chat.waiting.popleft())
-
-    def _say(self, text: str) -> None:
-        assert self._app is not None
-        inbound = Inbound(text, self.name, self.peer)
-        self._others.exclude(inbound.turn)
-        now = self._app.commands.is_now(text)
-        if not now:
-            self._exiting = False
-        self._chat.said(text, "" if now else inbound.turn)
-        self._dispatch(inbound)
-
-    # -- stopping and leaving
-
-    def _interrupt(self) -> bool:
-        """Stop the turn; what is queued behind it comes back into the input line."""
-        if not self._chat.turn or not self._app:
-            return False
-        if self._chat.waiting and not self._leaving:
-            self._take_back()
-        self._app.interrupt(Inbound("", self.name, self.peer))
-        return True
-
-    def _take_back(self) -> None:
-        """What is queued comes back into the input line; where a command is among it, which would not survive being
-        joined with others, Up brings it back."""
-        editor, waiting = self._chat.view.editor, self._chat.waiting
-        if any(is_command(text) for text in waiting) and len(waiting) + bool(editor.text) > 1:
-            for text in waiting:
-                editor.remember(text)
-            self._chat.hint = "what was queued is not sent: Up brings it back"
-        else:
-            editor.text = "\n".join((*waiting, *([editor.text] if editor.text else [])))
-            editor.cursor = len(editor.text)
-        waiting.clear()
-
-    def _interrupt_or_leave(self, hinted: bool = False) -> None:
-        if not self._interrupt():
-            self._ask_to_leave(hinted, "Ctrl-C")
-
-    def _ask_to_leave(self, sure: bool, key: str) -> None:
-        """Leaving asks once, with the key that would do it; Ctrl-D on an idle line does not."""
-        if sure or (key == "Ctrl-D" and not self._chat.turn):
-            self._leave()
-        else:
-            self._chat.hint = f"{key} once more leaves"
-
-    def _leave(self) -> None:
-        again, self._leaving = self._leaving, True
-        if not self._interrupt() or again:
-            self._left = True
-        self._deadline = time.monotonic() + LAST_WORDS
+    def _history_file(self) -> Path | None:
+        return self._app.workspace / ".state" / "history" if self._app else None

@@ -1,17 +1,21 @@
-"""What is going on, as the screen tells it: events go in, blocks, the strip and the status line come out."""
+"""What is going on, as the screen tells it: events go in; blocks, and what there is to decide, come out."""
 
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from ...command import is_command
 from ...events import (
     ENDINGS,
     Ask,
     Compacted,
+    Decision,
     Done,
     Error,
     Event,
@@ -24,223 +28,201 @@ from ...events import (
     ToolStarted,
     TurnStarted,
 )
-from ...printable import printable
-from ...store import is_occasion, typed
-from ..wording import compacted, failover, heard, in_words
-from .screen import Row, unicode
-from .transcript import Block, ToolBlock
-from .view import View
-from .wrap import wrap
+from ...store import decided, is_occasion, typed
+from ..wording import compacted, failover, heard, in_words, unasked
+from .blocks import Answer, Block, Failure, Note, Said, ToolCard
+from .question import DIFFS, Questions
+from .transcript import Transcript
 
-ASK_ROWS = 5  # of what is to be decided, beside the transcript
-SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
-SPIN = 0.1  # seconds a picture of the spinner stays
+# What stands in the conversation in place of an answer: it was interrupted, stopped, or failed, and how.
+_CLOSING = re.compile(r"\[(?:no answer: (\w+)|interrupted)\]")
 
-GLYPHS = {"user": "›", "assistant": "●", "tool": "⚙", "ok": "✓", "failed": "✗", "notice": "◦"}
-ASCII = {"user": ">", "assistant": "*", "tool": "#", "ok": "ok", "failed": "x", "notice": "-"}
+DECIDED = {"allow": "allowed by {who}", "always": "always allowed by {who}", "deny": "refused by {who}"}
+
+
+class Draft(NamedTuple):
+    """A message that is not sent yet. raw: as the editor holds it, pastes folded; message: as it is sent; files: paths
+    that are attached."""
+
+    raw: str
+    message: str
+    files: tuple[str, ...] = ()
 
 
 class Chat:
-    """agent, model: names for the status line; window: the model's context in tokens. Everything else is set as it
-    happens; `view` is what is drawn."""
+    """What the screen knows of the conversation. Everything is set as it happens."""
 
-    def __init__(self, agent: str, model: str, window: int) -> None:
-        self.agent, self.model, self.window = agent, model, window
-        self.used = ""  # the model that has answered last
-        self._glyphs, self._spinner = (GLYPHS, SPINNER) if unicode() else (ASCII, "|/-\\")
-        self.view = View(separator=" · " if unicode() else " - ")
-        self.ready = False
+    def __init__(self) -> None:
+        self.transcript = Transcript()
         self.turn = ""  # the id of the one that runs
-        self._began = 0.0
-        self._state = ""
-        self.tokens = 0
-        self.trouble = ""  # why not all is saved
-        self.locked = False  # another process has the conversation
-        self.waiting: deque[str] = deque()  # messages that are not sent yet
-        self.asks: deque[Ask] = deque()
-        self.seen = 0.0  # when the first of them came on the screen, whole; 0: not yet
-        self.hint = ""  # in the status line, until the next key
-        self._answer: Block | None = None
+        self._is_command = False
+        self.began = 0.0  # monotonic seconds
+        self.state = ""  # what it does, in a word
+        self.model = self.used = ""  # the one selected, and the one that has answered last
+        self.waiting: deque[Draft] = deque()
+        self.questions = Questions()
+        self.log: Path | None = None  # where the log is, if it is there
+        self._answer: Answer | None = None
         self._said: Block | None = None  # by the person here, while it is not being answered yet
         self._theirs: set[str] = set()  # turns of other channels
-        self._tools: dict[str, ToolBlock] = {}
-        self._wrapped: tuple[str, int, list[str]] = ("", 0, [])  # an Ask's summary, for its id and a width
-        self._spelled_out = ""  # the id of the Ask that the transcript holds
+        self._tools: dict[str, ToolCard] = {}  # those that run, by their calls' ids
+        self._asked: dict[str, ToolCard] = {}  # what questions are about, by their ids
 
     @property
-    def spins(self) -> bool:
-        return bool(self.turn) and not self.asks
-
-    def compose(self, height: int, columns: int) -> tuple[list[Row], tuple[int, int] | None]:
-        """The rows of the screen, and where the cursor stands."""
-        self.view.strip = self._question(self.asks[0], columns) if self.asks else self._queue()
-        self.view.status = self._status()
-        return self.view.compose(height, columns)
-
-    def drawn(self, now: float) -> None:
-        """What was composed is on the screen."""
-        if self.asks and self.view.whole:
-            self.seen = self.seen or now
+    def begun(self) -> bool:
+        """Has anything been said here?"""
+        return any(isinstance(each, (Said, Answer)) for each in self.transcript.blocks)
 
     def said(self, text: str, turn: str) -> None:
         """The person has said something; turn: the id of the turn that it begins, empty for none."""
         if turn:
-            self.turn, self._began, self._state = turn, time.monotonic(), "waiting"
-        said = self._add("user", text, style="user")
+            self.turn, self.began, self.state = turn, time.monotonic(), "waiting"
+            self._is_command = is_command(text)
+        said = self._add(Said(text))
         self._said = said if turn else self._said
 
     def write(self, text: str) -> None:
         """More of the answer."""
-        self._state, self._said = "writing", None
+        self.state, self._said = "writing", None
         if self._answer is None:
-            self._answer = self._add("assistant", "", style="assistant")
+            self._answer = Answer()
+            self._add(self._answer)
         self._answer.add(text)
 
     def event(self, event: Event) -> None:
         """Everything but text, which comes in bulk."""
-        blocks = self.view.transcript.blocks
         if event.turn == self.turn:
             self._said = None
         if isinstance(event, Thinking):
-            self._state = "thinking"
+            self.state = "thinking"
         elif isinstance(event, TurnStarted):
             self.model, self.used = event.model, ""
         elif isinstance(event, ToolStarted):
-            self._state, self._answer = f"running {event.name}", None
-            self._tools[event.id] = ToolBlock(event.name, in_words(event.arguments), self._glyphs["tool"])
-            blocks.append(self._tools[event.id])
+            self.state, self._answer = f"running {event.name}", None
+            self._tools[event.id] = ToolCard(event.name, in_words(event.arguments))
+            self._add(self._tools[event.id])
         elif isinstance(event, ToolFinished):
-            self._state = "waiting"
-            if block := self._tools.pop(event.id, None):
-                block.finish(event.ok, event.output, self._glyphs["ok" if event.ok else "failed"], event.seconds)
+            self.state = "waiting"
+            if card := self._tools.pop(event.id, None):
+                card.finish(event.ok, event.output, event.seconds)
         elif isinstance(event, Ask):
-            self.asks.append(event)
+            self._ask(event)
         elif isinstance(event, Failover):
             self._void(event)
         elif isinstance(event, Compacted):
-            self._note(Block(self._glyphs["notice"], "notice", compacted(event)))
+            self._note(Note(compacted(event)))
         elif isinstance(event, Heard):
             self._theirs.add(event.turn)
-            self._note(Block(self._glyphs["notice"], "notice", heard(event)))
+            self._note(Note(heard(event)))
         elif isinstance(event, Notice):
-            style = "error" if event.level == "error" else "notice"
-            self._note(Block(self._glyphs["notice"], style, event.text, body="" if style == "notice" else style))
+            self._note(Note(event.text, event.level))
         elif isinstance(event, ENDINGS):
             self._end(event)
 
-    def recall(self, messages: Sequence[Mapping[str, Any]]) -> None:
+    def decide(self, decision: Decision) -> str:
+        """The first question is decided, by the person here; returns its id."""
+        ask = self.questions.take()
+        if card := self._asked.pop(ask.id, None):
+            card.decided(_decided(decision, "you"))
+        return ask.id
+
+    def recall(self, messages: Iterable[Mapping[str, Any]]) -> None:
         """What was said before, in a conversation that goes on."""
-        blocks = self.view.transcript.blocks
-        tools: dict[str, ToolBlock] = {}
+        cards: dict[str, ToolCard] = {}
         for each in messages:
             content = str(each.get("content") or "")
             if each["role"] == "tool":
-                ok = each.get("ok", True)
-                if block := tools.pop(each["tool_call_id"], None):
-                    block.finish(ok, content, self._glyphs["ok" if ok else "failed"])
+                if card := cards.pop(each["tool_call_id"], None):
+                    if found := decided(each):
+                        card.decided(_decided(found["decision"], _who(found)))
+                    ok = each.get("ok", True)
+                    card.finish(ok, content if ok else content.removeprefix("error: "))
                 continue
-            kind = "user" if each["role"] == "user" else "assistant"
             if content and each.get("by"):
                 if not is_occasion(each):
-                    self._add("notice", f"{each['by']}: {content}", style="notice")
-            elif content:
-                self._add(kind, typed(each), style=kind)
+                    self._add(Note(unasked(str(each["by"]), content)))
+            elif content and each["role"] == "user":
+                self._add(Said(typed(each)))
+            elif content and not (each.get("interrupted") and _CLOSING.fullmatch(content)):
+                answer = Answer(content)
+                answer.whole = not each.get("interrupted")
+                self._add(answer)
             if each.get("interrupted"):
-                self._add("notice", "interrupted", style="notice")
+                failed = _CLOSING.fullmatch(content)
+                category = failed[1] if failed else ""
+                self._add(Failure(category, "This was not answered.") if category else Note("interrupted"))
             for call in each.get("tool_calls") or ():
                 arguments = in_words(json.loads(call["function"]["arguments"]))
-                tools[call["id"]] = ToolBlock(call["function"]["name"], arguments, self._glyphs["tool"])
-                blocks.append(tools[call["id"]])
-        for block in tools.values():
-            block.finish(False, "interrupted", self._glyphs["failed"])
+                cards[call["id"]] = ToolCard(call["function"]["name"], arguments)
+                self._add(cards[call["id"]])
+        for card in cards.values():
+            card.finish(False, "interrupted")
+
+    def _ask(self, ask: Ask) -> None:
+        """The card that it is about is the last one of that name: calls that ask are asked about one after another."""
+        self.questions.add(ask)
+        card = next((each for each in reversed(self._tools.values()) if each.name == ask.tool), None)
+        if card is not None:
+            self._asked[ask.id] = card
+            if ask.tool in DIFFS:
+                card.change(ask.summary.partition("\n")[2])
 
     def _void(self, event: Failover) -> None:
         """What was shown of the reply is taken back."""
-        self._state = "waiting"
+        self.state = "waiting"
         if self._answer is not None:
-            self.view.transcript.remove(self._answer)
+            self.transcript.remove(self._answer)
             self._answer = None
         if said := failover(event):
-            self._note(Block(self._glyphs["notice"], "notice", said))
+            self._note(Note(said))
 
-    def _note(self, notice: Block) -> None:
+    def _note(self, note: Block) -> None:
         """Beside the answer: never in the middle of what is being written, nor between question and answer."""
-        blocks, before = self.view.transcript.blocks, self._answer or self._said
-        blocks.insert(blocks.index(before) if before else len(blocks), notice)
+        if before := self._answer or self._said:
+            self.transcript.add_before(before, note)
+        else:
+            self._add(note)
 
     def _end(self, event: Event) -> None:
-        if isinstance(event, Error):
-            self._close(event, "failed", event.message, style="error", body="error")
+        if self._answer and event.turn == self.turn and not isinstance(event, Done):
+            self._answer.whole = False
+        if isinstance(event, Error) and event.category == "bad_request" and not self._asks_model(event):
+            self._close(event, Note(event.message, "error"))
+        elif isinstance(event, Error):
+            log = self.log if self.log is not None and self.log.exists() else None
+            self._close(event, Failure(event.category, event.message, str(log or "")))
         elif isinstance(event, Interrupted):
             if event.text and event.turn in self._theirs:
-                self._close(event, "assistant", event.text, style="assistant")
-            self._close(event, "notice", "interrupted", style="notice")
+                self._close(event, Answer(event.text))
+            self._close(event, Note("interrupted"))
         elif isinstance(event, Done) and event.text and not (self._answer and event.turn == self.turn):
-            kind = "assistant" if event.model else "notice"
-            self._close(event, kind, event.text, style=kind)
+            self._close(event, Answer(event.text) if event.model else Note(event.text))
         self._theirs.discard(event.turn)
         if event.turn == self.turn:  # and not a command that ran beside the turn
-            self.turn, self._state, self._answer, self.seen = "", "", None, 0.0
-            self.asks.clear()
+            self.turn, self.state, self._answer = "", "", None
+            self.questions.clear()
             self._tools.clear()
+            self._asked.clear()
 
-    def _close(self, event: Event, glyph: str, text: str, style: str, body: str = "") -> None:
+    def _asks_model(self, event: Event) -> bool:
+        """Is it the end of a turn that was to be answered, and not of a command?"""
+        return event.turn in self._theirs or (event.turn == self.turn and not self._is_command)
+
+    def _close(self, event: Event, block: Block) -> None:
         """What a turn ends with; of another channel's, it goes where that was told of."""
         if event.turn in self._theirs:
-            self._note(Block(self._glyphs[glyph], style, text, body=body))
+            self._note(block)
         else:
-            self._add(glyph, text, style, body)
+            self._add(block)
 
-    def _add(self, glyph: str, text: str, style: str, body: str = "") -> Block:
-        block = Block(self._glyphs[glyph], style, text, body=body)
-        self.view.transcript.blocks.append(block)
+    def _add(self, block: Block) -> Block:
+        self.transcript.add(block)
         return block
 
-    # -- what is around the transcript
 
-    def _queue(self) -> list[Row]:
-        return [((f"  queued: {printable(text)}".replace("\n", " "), "dim"),) for text in self.waiting]
-
-    def _question(self, ask: Ask, columns: int) -> list[Row]:
-        """What is to be decided. What is too long for the strip is in the transcript as a whole, and its last row
-        here too: it may say that there is more."""
-        if self._wrapped[:2] != (ask.id, columns):
-            self._wrapped = ask.id, columns, wrap(printable(ask.summary), max(1, columns - 2))
-        shown = self._wrapped[2]
-        if len(shown) > ASK_ROWS:
-            if ask.id != self._spelled_out:
-                self._spelled_out = ask.id
-                asked = Block("?", "ask", f"{ask.tool} wants to run:\n{ask.summary}")
-                self.view.transcript.blocks.append(asked)
-            more = f"... {len(shown) - ASK_ROWS + 1} more rows, all of them above: PgUp"
-            shown = [*shown[: ASK_ROWS - 2], more, shown[-1]]
-        of_person = ask.tool.startswith("/")  # a command, and not a tool: nothing is allowed for ever
-        rows: list[Row] = [((ask.tool if of_person else f"{ask.tool} wants to run", "ask"),)]
-        rows += [(("  ", "ask"), (row, "")) for row in shown]
-        if self.view.editor.text:
-            return [*rows, (("Ctrl-C clears the line, then decide   Esc no", "ask"),)]
-        keys = "y yes   n no   Esc no" if of_person else "y once   a always in this session   n no   Esc no"
-        return [*rows, ((keys, "ask"),)]
-
-    def _status(self) -> tuple[str, Sequence[str]]:
-        used = f"{_short(self.tokens)}/{_short(self.window)}" if self.tokens else ""
-        trouble = "read only" if self.locked else "not saved" if self.trouble else ""
-        left = self.hint or self._doing()
-        if not self.view.transcript.at_end:
-            left += f"{self.view.separator}more below: PgDn"
-        model = f"{self.used} for {self.model}" if self.used not in ("", self.model) else self.model
-        return left, [each for each in (self.agent, model, used, trouble) if each]
-
-    def _doing(self) -> str:
-        if self.asks:
-            queued = f"{self.view.separator}{len(self.waiting)} queued" if self.waiting else ""
-            return f"your decision{queued}" if self.view.whole else "your decision: make the window larger"
-        if not self.turn:
-            return "ready" if self.ready else "starting"
-        seconds = time.monotonic() - self._began
-        spinner = self._spinner[int(seconds / SPIN) % len(self._spinner)]
-        return f"{spinner} {self._state} {seconds:.0f}s{self.view.separator}Esc stops"
+def _decided(decision: str, who: str) -> str:
+    return DECIDED.get(decision, "decided by {who}").format(who=who)
 
 
-def _short(tokens: int) -> str:
-    return str(tokens) if tokens < 1000 else f"{tokens / 1000:.1f}k" if tokens < 100_000 else f"{tokens // 1000}k"
+def _who(decided: Mapping[str, str]) -> str:
+    return "you" if decided.get("channel") == "cli" else f"{decided.get('peer')} ({decided.get('channel')})"

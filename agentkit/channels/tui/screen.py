@@ -9,27 +9,17 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
+from .style import ASCII, STYLES, Row
 from .wrap import clip, clusters, width
 
-# A piece of a row: its text and the name of a style.
-Span = tuple[str, str]
-Row = Sequence[Span]
+if TYPE_CHECKING:
+    from subprocess import Popen
 
 # Bracketed paste, and the wheel (buttons in SGR form). Terminals that do not know them ignore them.
-MODES = b"\x1b[?2004h\x1b[?1000h\x1b[?1006h"
-MODES_OFF = b"\x1b[?1006l\x1b[?1000l\x1b[?2004l"
-
-_COLORS = {
-    "user": (curses.COLOR_CYAN, curses.A_BOLD),
-    "tool": (curses.COLOR_YELLOW, 0),
-    "ok": (curses.COLOR_GREEN, 0),
-    "error": (curses.COLOR_RED, 0),
-    "notice": (curses.COLOR_MAGENTA, 0),
-    "ask": (curses.COLOR_YELLOW, curses.A_BOLD),
-    "dim": (-1, curses.A_DIM),
-    "status": (-1, curses.A_REVERSE),
-}
+PASTE, PASTE_OFF = b"\x1b[?2004h", b"\x1b[?2004l"
+MOUSE, MOUSE_OFF = b"\x1b[?1000h\x1b[?1006h", b"\x1b[?1006l\x1b[?1000l"
 
 
 def capable() -> bool:
@@ -59,7 +49,9 @@ class Screen:
         self._stray = stray
         self.keys, self._tty, self._stderr = os.dup(0), os.dup(1), os.dup(2)
         self._unicode = unicode()
-        self._styles: dict[str, int] = {}
+        self._attributes: dict[str, int] = {}  # by the styles, as they are written in a span
+        self._background = curses.COLOR_BLACK
+        self._mouse = True
         self._window = curses.initscr()
 
     def enter(self) -> None:
@@ -73,14 +65,22 @@ class Screen:
             with contextlib.suppress(curses.error):
                 curses.start_color()
                 curses.use_default_colors()
-        colored = curses.has_colors() and not os.environ.get("NO_COLOR")
-        for number, (name, (color, attribute)) in enumerate(_COLORS.items(), 1):
-            if colored and color >= 0:
-                curses.init_pair(number, color, -1)
-                attribute |= curses.color_pair(number)
-            self._styles[name] = attribute
-        self._send(MODES)
+                self._background = -1
+        self._mix()
+        self._send(PASTE + MOUSE * self._mouse)
         self.resized()
+
+    def _mix(self) -> None:
+        """Work out the attribute of each style. Colours are a help: NO_COLOR (no-color.org) and many terminals do
+        without."""
+        colored = curses.has_colors() and not os.environ.get("NO_COLOR")
+        self._attributes.clear()
+        for number, (name, (color, attribute)) in enumerate(STYLES.items(), 1):
+            if colored and color >= 0:
+                with contextlib.suppress(curses.error):  # a terminal without so many pairs
+                    curses.init_pair(number, color, self._background)
+                    attribute |= curses.color_pair(number)
+            self._attributes[name] = attribute
 
     @property
     def size(self) -> tuple[int, int]:
@@ -110,8 +110,8 @@ class Screen:
             return 0
         text = clip(text, columns - x)
         if not self._unicode:
-            text = text.encode("ascii", "replace").decode()
-        attribute = self._styles.get(style, 0)
+            text = _in_ascii(text)
+        attribute = self._attribute(style)
         with contextlib.suppress(curses.error):  # the last cell is written, and then the cursor has nowhere to go
             if text.isascii():
                 self._window.addstr(y, x, text, attribute)
@@ -124,6 +124,16 @@ class Screen:
                         break
         return width(text)
 
+    def _attribute(self, style: str) -> int:
+        """What a style does; several at once do all they do, in the colour of the last that has one."""
+        if style not in self._attributes:
+            mixed = 0
+            for name in style.split():
+                one = self._attributes.get(name, 0)
+                mixed = mixed & ~curses.A_COLOR | one if one & curses.A_COLOR else mixed | one
+            self._attributes[style] = mixed
+        return self._attributes[style]
+
     def resized(self) -> None:
         """The terminal has another size now, or shows something else."""
         columns, rows = os.get_terminal_size(self._tty)
@@ -133,7 +143,7 @@ class Screen:
 
     def leave(self) -> None:
         """Give the terminal back."""
-        self._send(MODES_OFF)
+        self._send(MOUSE_OFF + PASTE_OFF)
         with self._terminal(), contextlib.suppress(curses.error):
             curses.endwin()
 
@@ -144,6 +154,33 @@ class Screen:
         os.kill(0, signal.SIGTSTP)
         signal.signal(signal.SIGTSTP, handler)
         self.enter()
+
+    def copy(self, text: str) -> None:
+        """Have the terminal put a text on the clipboard, where it knows how (OSC 52 of xterm)."""
+        from binascii import b2a_base64
+
+        self._send(b"\x1b]52;c;" + b2a_base64(text.encode("utf-8", "replace"), newline=False) + b"\x07")
+
+    @property
+    def mouse(self) -> bool:
+        """Does the wheel come here? Otherwise the mouse is the terminal's own, to select with."""
+        return self._mouse
+
+    @mouse.setter
+    def mouse(self, on: bool) -> None:
+        self._mouse = on
+        self._send(MOUSE if on else MOUSE_OFF)
+
+    def lend(self, argv: Sequence[str]) -> Popen[bytes]:
+        """Give the terminal to another program, which begins on it; `enter` takes it back. Raises OSError."""
+        from subprocess import Popen
+
+        self.leave()
+        try:
+            return Popen(argv, stdin=self.keys, stdout=self._tty, stderr=self._tty)
+        except OSError:
+            self.enter()
+            raise
 
     def close(self) -> None:
         """Give the terminal back, and the descriptors."""
@@ -165,6 +202,14 @@ class Screen:
     def _send(self, data: bytes) -> None:
         with contextlib.suppress(OSError):
             os.write(self._tty, data)
+
+
+def _in_ascii(text: str) -> str:
+    """The same in as many cells: our own signs as what looks like them, what others have written as question marks."""
+    text = text.translate(ASCII)
+    if text.isascii():
+        return text
+    return "".join(cluster if cluster.isascii() else "?" * cells for cluster, cells in clusters(text))
 
 
 @contextlib.contextmanager

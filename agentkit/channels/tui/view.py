@@ -1,97 +1,86 @@
-"""What the screen shows, as rows: the transcript, a strip for what waits, the status line, the input. Pure."""
+"""The screen put together, as rows: header, transcript, strip, status line, input. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 
 from ...records import dataclass, field
 from .editor import Editor
-from .screen import Row
+from .layout import layout
+from .pager import Pager
+from .style import Row
 from .transcript import Transcript
-from .wrap import clip, clusters, width
+from .wrap import clip, width
 
 STRIP = 8  # rows at most
 SMALLEST = (5, 20)  # rows and columns that make sense
+HEADER = 16  # rows from which on there is one
+
+Cursor = tuple[int, int]
+
+
+@dataclass
+class Heights:
+    """Rows of each part."""
+
+    header: int
+    transcript: int
+    strip: int
+    entry: int
 
 
 @dataclass
 class View:
-    """The state that is drawn. strip: rows between transcript and status line, an approval or queued messages;
-    status: its left end, and the parts of its right end, of which the first give way where there is no room."""
+    """What is drawn. header, status: made for a width; strip: what waits, made for a width; entry, label: what is
+    being edited, and what stands before it; placeholder: what is shown where nothing is typed; marked: has what is
+    looked for stand out; page: in place of transcript and strip."""
 
+    header: Callable[[int], Row]
+    status: Callable[[int, bool, bool], Row]
+    strip: Callable[[int], Sequence[Row]]
+    marked: Callable[[Sequence[Row]], Sequence[Row]]
+    placeholder: Callable[[], str] = str
     transcript: Transcript = field(default_factory=Transcript)
-    editor: Editor = field(default_factory=Editor)
-    strip: Sequence[Row] = ()
-    status: tuple[str, Sequence[str]] = ("", ())
-    separator: str = " · "
+    entry: Editor = field(default_factory=Editor)
+    label: str = ">"
+    page: Pager | None = None
     whole: bool = False  # was all of the strip on the screen when it was last composed?
 
-    def heights(self, height: int, columns: int) -> tuple[int, int, int]:
-        """Rows of the transcript, the strip and the input."""
-        typed, _, _ = layout(self.editor.text, self.editor.cursor, columns - 2)
+    def heights(self, height: int, columns: int) -> Heights:
+        """How a screen of that size is divided; the transcript has what is left."""
+        typed, _, _ = self._entry(columns)
         entry = min(len(typed), max(1, height // 3))
-        strip = min(len(self.strip), STRIP, max(0, height - entry - 2))
-        return height - strip - 1 - entry, strip, entry
+        header = 1 if height >= HEADER else 0
+        room = max(0, height - header - entry - 2)
+        strip = 0 if self.page else min(len(self.strip(columns)), STRIP, room)
+        return Heights(header, height - header - strip - 1 - entry, strip, entry)
 
-    def compose(self, height: int, columns: int) -> tuple[list[Row], tuple[int, int] | None]:
+    def compose(self, height: int, columns: int) -> tuple[list[Row], Cursor | None]:
         """All rows of the screen, and where the cursor stands."""
         self.whole = False
         if height < SMALLEST[0] or columns < SMALLEST[1]:
             return [((clip("too small", columns), ""),)], None
-        above, strip, entry = self.heights(height, columns)
-        self.whole = strip == len(self.strip)
-        rows = self.transcript.window(columns, above)
-        rows = [*rows, *[()] * (above - len(rows))]
-        rows += self.strip[:strip]
-        rows.append(self._status(columns))
-        typed, row, column = layout(self.editor.text, self.editor.cursor, columns - 2)
-        first = min(max(0, row - entry + 1), len(typed) - entry)
-        for number, text in enumerate(typed[first : first + entry], first):
-            rows.append(((">" if number == 0 else " ", "user"), (f" {text}", "")))
-        return rows, (height - entry + row - first, column + 2)
+        parts = self.heights(height, columns)
+        rows: list[Row] = [self.header(columns)] * parts.header
+        if self.page is not None:
+            rows += self.page.rows(columns, parts.transcript)
+        else:
+            shown = self.marked(self.transcript.window(columns, parts.transcript))
+            rows += [*shown, *[()] * (parts.transcript - len(shown))]
+            strip = self.strip(columns)
+            self.whole = parts.strip == len(strip)
+            rows += strip[: parts.strip]
+        rows.append(self.status(columns, self.whole or self.page is not None, parts.header > 0))
+        typed, row, column = self._entry(columns)
+        first = min(max(0, row - parts.entry + 1), len(typed) - parts.entry)
+        margin = width(self.label)
+        for number, spans in enumerate(typed[first : first + parts.entry], first):
+            rows.append(((self.label if number == 0 else " " * margin, "user"), (" ", ""), *spans))
+        if not self.entry.text and (hint := self.placeholder()):
+            rows[-1] = ((self.label, "user"), (" ", ""), (clip(hint, columns - margin - 1), "dim"))
+        return rows, (height - parts.entry + row - first, column + margin + 1)
 
-    def _status(self, columns: int) -> Row:
-        left, parts = self.status
-        left = clip(left, columns - 2)
-        while parts and width(left + self.separator.join(parts)) > columns - 4:
-            parts = parts[1:]
-        right = self.separator.join(parts)
-        gap = columns - width(left) - width(right) - 2
-        return ((f" {left}{' ' * gap}{right} ", "status"),)
-
-
-@lru_cache(maxsize=2)
-def layout(text: str, cursor: int, columns: int) -> tuple[list[str], int, int]:
-    """The rows of a text being edited, broken anywhere, and the cursor's row and column."""
-    columns = max(1, columns)
-    rows: list[str] = []
-    at, start = (0, 0), 0
-    for line in text.replace("\t", " ").split("\n"):
-        mine = _broken(line, columns)
-        left = cursor - start
-        if 0 <= left <= len(line):
-            row = 0
-            while left > len(mine[row]) or (left == len(mine[row]) and row + 1 < len(mine)):
-                left, row = left - len(mine[row]), row + 1
-            at = len(rows) + row, width(mine[row][:left])
-        rows += mine
-        start += len(line) + 1
-    if at[1] >= columns:  # behind the last cell of a row: the next character begins another
-        at = at[0] + 1, 0
-        rows.insert(at[0], "")
-    return rows, *at
-
-
-def _broken(line: str, columns: int) -> list[str]:
-    """A line cut into rows; put together they are the line again."""
-    if line.isascii():
-        return [line[at : at + columns] for at in range(0, len(line), columns)] or [""]
-    rows, cells = [""], 0
-    for cluster, size in clusters(line):
-        if cells + size > columns and cells:
-            rows.append("")
-            cells = 0
-        rows[-1] += cluster
-        cells += size
-    return rows
+    def _entry(self, columns: int) -> tuple[list[Row], int, int]:
+        """The rows of what is edited, and the cursor in them."""
+        entry = self.entry
+        return layout(entry.text, entry.cursor, columns - width(self.label) - 1, tuple(entry.labels.items()))

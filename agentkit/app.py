@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import approval, gates, history, mail, memory, paths, routing, skills, status, timetable
+from . import approval, gates, history, mail, memory, routing, skills, status, timetable
 from .agents import Agents
 from .approval import Approvals, Asker
 from .archive import Archive
@@ -312,6 +312,8 @@ class App:
 
     def complete(self, inbound: Inbound, text: str, cursor: int) -> Completion:
         """What the text before the cursor may go on to, for this sender: a file after an @, a command, its argument."""
+        from . import paths  # most of what runs completes nothing
+
         try:
             session = self._session_of(inbound)
             found = paths.begun(text, cursor, self.agents.scope(session))

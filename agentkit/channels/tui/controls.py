@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 from ...command import is_command
 from ...events import Answer
 from ...mention import mentions
-from ...printable import printable
 from . import keytable
 from .bars import Bars
+from .block import one_line, short
 from .chat import Chat, Draft
 from .editor import Editor
 from .find import Find
@@ -351,7 +351,7 @@ def queue(waiting: Sequence[Draft], columns: int) -> list[Row]:
         is_last = number == len(waiting) - 1
         if number < QUEUED - 2 or is_last:
             end = "  ↑ edits it " if is_last else ""
-            text = clip(f"  queued: {printable(draft.message[:columns])}".replace("\n", " "), columns - width(end))
+            text = short(f"  queued: {one_line(draft.message[:columns])}", columns - width(end))
             rows.append(((text + " " * (columns - width(text) - width(end)) + end, "dim"),))
         elif number == QUEUED - 2:
             rows.append(((clip(f"  … {len(waiting) - number - 1} more", columns), "dim"),))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...printable import printable
+from .block import short
 from .wrap import clip, width
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Popup:
         fill = columns - width(text)
         hint = _line(choice.hint)
         gap = min(max(len(MARGIN) + column - width(text), 0) + len(MARGIN), fill) if hint else fill
-        hint = clip(hint, fill - gap)
+        hint = short(hint, fill - gap)
         row = [(text + " " * gap, style)]
         if hint:
             hint += " " * (fill - gap - width(hint))

@@ -443,7 +443,7 @@ def test_on_the_full_screen_a_cut_reply_is_taken_back_also_where_one_reads_in_it
             screen.send("three" + ENTER)
             screen.shows("● Third")
             screen.shows("ready")
-            assert "small for m" not in screen.text
+            screen.gone("small for m")
             assert server.asked[4:] == [("second", "m")]
             screen.send("\x04")
             assert screen.wait() == 0

@@ -61,8 +61,11 @@ class Stream(pyte.ByteStream):
     events = frozenset(itertools.chain(pyte.ByteStream.events, ("scroll_up", "scroll_down", "repeat_last")))
 
 
+FRAME = 2026 << 5  # synchronized output, as pyte keeps private modes
+
+
 class FullScreen(Terminal):
-    """`text` is the screen as it stands."""
+    """`text` is the screen as it stands; what is waited for is looked for between frames, as a person sees it."""
 
     def __init__(
         self,
@@ -92,7 +95,7 @@ class FullScreen(Terminal):
     def shows(self, pattern: str, timeout: float = WAIT) -> str:
         """Wait until the screen matches; returns what matched."""
         deadline = time.monotonic() + timeout
-        while not (found := re.search(pattern, self.text)):
+        while FRAME in self.display.mode or not (found := re.search(pattern, self.text)):
             if not self._read(deadline):
                 raise AssertionError(f"{pattern!r} did not come; the screen is\n{self.text}")
         return found[0]
@@ -100,7 +103,7 @@ class FullScreen(Terminal):
     def gone(self, pattern: str, timeout: float = WAIT) -> None:
         """Wait until the screen does not match."""
         deadline = time.monotonic() + timeout
-        while re.search(pattern, self.text):
+        while FRAME in self.display.mode or re.search(pattern, self.text):
             if not self._read(deadline):
                 raise AssertionError(f"{pattern!r} is still there; the screen is\n{self.text}")
 

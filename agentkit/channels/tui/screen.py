@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # Bracketed paste, and the wheel (buttons in SGR form). Terminals that do not know them ignore them.
 PASTE, PASTE_OFF = b"\x1b[?2004h", b"\x1b[?2004l"
 MOUSE, MOUSE_OFF = b"\x1b[?1000h\x1b[?1006h", b"\x1b[?1006l\x1b[?1000l"
+# Between these a terminal shows nothing new, so that no frame is seen half drawn (synchronized output, mode 2026).
+FRAME, FRAME_END = b"\x1b[?2026h", b"\x1b[?2026l"
 
 
 def capable() -> bool:
@@ -98,10 +100,12 @@ class Screen:
             height, columns = self.size
             self._window.move(min(cursor[0], height - 1), min(cursor[1], columns - 1))
         self._window.noutrefresh()
+        self._send(FRAME)
         with self._terminal():
             with contextlib.suppress(curses.error):
                 curses.curs_set(0 if cursor is None else 1)
             curses.doupdate()
+        self._send(FRAME_END)
 
     def _put(self, y: int, x: int, text: str, style: str) -> int:
         """Write as much as fits, and nothing outside of its row; returns the cells it took."""

@@ -12,10 +12,10 @@ LARGEST_INPUT = 64 << 20  # bytes of stdin that `run` takes
 
 TYPE_CHECKING = False  # typing, pathlib and all the rest are loaded when they are needed: --version is not slow
 if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
-    from collections.abc import Sequence
+    from argparse import Namespace
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
-    from typing import Any, NoReturn
+    from typing import Any
 
     from .app import App
     from .channel import Channel
@@ -23,14 +23,19 @@ if TYPE_CHECKING:
     from .toolbox import Tool
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; returns the exit code: 0 done, 1 the turn failed, 2 usage or settings, 130 interrupted."""
+def main(argv: Sequence[str] | None = None, tools: Iterable[Tool] = ()) -> int:
+    """Run the program; returns the exit code: 0 done, 1 the turn failed, 2 usage or settings, 130 interrupted.
+
+    argv: what follows the program's name, None: the process's own; tools: as App has them, beside those of --tools.
+    """
     _complete_streams()
     # A parent that ignores SIGCHLD passes that on, and the kernel would keep the exit codes of our tools from us.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
-        options = _parser().parse_args(sys.argv[1:] if argv is None else argv)
-        code = _print_version() if options.version else _start(options)
+        from .arguments import parser
+
+        options = parser().parse_args(sys.argv[1:] if argv is None else argv)
+        code = _print_version() if options.version else _start(options, tuple(tools))
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
@@ -59,69 +64,20 @@ def _print_version() -> int:
     return 0
 
 
-def _parser() -> ArgumentParser:
-    import re
-    from argparse import SUPPRESS, ArgumentParser
-
-    class Parser(ArgumentParser):
-        def error(self, message: str) -> NoReturn:
-            if found := re.search(r"invalid choice: ('.*?') \(choose from", message):
-                message = f"there is no command {found[1]}. To say it: agentkit run {found[1]}"
-            super().error(message)
-
-    common = Parser(add_help=False, argument_default=SUPPRESS)
-    common.add_argument("--workspace", metavar="DIR", help="the workspace (default: WORKSPACE_DIR, or ./workspace)")
-    common.add_argument("--env-file", metavar="FILE", help="settings file (default: .env, where it is there)")
-    common.add_argument("--log-level", metavar="LEVEL", help="debug, info, warn or error")
-    common.add_argument("--agent", metavar="ID", help="who answers (default: DEFAULT_AGENT, or assistant)")
-    common.add_argument("--tools", metavar="FILE", help="a Python file with @tool functions")
-    chat = Parser(add_help=False, argument_default=SUPPRESS)
-    chat.add_argument("--plain", action="store_true", help="line by line, append-only, for screen readers and pipes")
-
-    begin = chat.add_mutually_exclusive_group()
-    begin.add_argument("--session", metavar="LABEL", help="go on with this conversation, or begin one of that name")
-    begin.add_argument("--resume", action="store_true", help="go on with the conversation used last")
-
-    parser = Parser(prog="agentkit", parents=[common, chat], description="A terminal agent; talk to it.")
-    parser.set_defaults(version=False)
-    parser.add_argument("--version", action="store_true", help="print the version")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
-    commands.add_parser("chat", parents=[common, chat], help="talk to the agent (the default)")
-    run = commands.add_parser("run", parents=[common], argument_default=SUPPRESS, help="one turn, then exit")
-    run.add_argument("prompt", nargs="*", metavar="PROMPT", help="the message; - puts what stdin holds after it")
-    run.add_argument("--session", metavar="LABEL", help="go on with this conversation, or begin one of that name")
-    run.add_argument("--json", action="store_true", help="print events, one JSON object a line")
-    serve = commands.add_parser(
-        "serve", parents=[common], argument_default=SUPPRESS, help="no screen: let programs in over a WebSocket"
-    )
-    serve.add_argument("--gateway", action="store_true", help="the WebSocket gateway (the default)")
-    serve.add_argument("--discord", action="store_true", help="Discord (by itself where DISCORD_BOT_TOKEN is set)")
-    serve.add_argument("--host", metavar="H", help="where to listen (default: GATEWAY_HOST)")
-    serve.add_argument("--port", metavar="P", type=_port, help="its port (default: GATEWAY_PORT); 0 for any")
-    serve.add_argument("--log-json", action="store_true", help="events on stderr as JSON, one a line")
-    commands.add_parser("status", parents=[common], help="ask the one that serves how it stands")
-    decision = run.add_mutually_exclusive_group()
-    decision.add_argument("--yes", action="store_const", dest="decision", const="allow", help="allow every tool call")
-    decision.add_argument("--no", action="store_const", dest="decision", const="deny", help="refuse what would ask")
-    run.add_argument("--timeout", type=_seconds, metavar="S", help="give up after so many seconds")
-    return parser
-
-
-def _start(options: Namespace) -> int:
+def _start(options: Namespace, tools: Sequence[Tool]) -> int:
     from pathlib import Path
 
     from .errors import CommandError, SettingsError
     from .settings import load
 
-    given = vars(options)
-    overrides = {"WORKSPACE_DIR": given.get("workspace"), "LOG_LEVEL": given.get("log_level")}
+    given = vars(options) | {"own": tools}
+    words = {"WORKSPACE_DIR": given.get("workspace"), "LOG_LEVEL": given.get("log_level")}
+    overrides = {name: value for name, value in words.items() if value is not None}
+    env_file = Path(given["env_file"]) if "env_file" in given else None
     try:
-        settings = load(
-            os.environ,
-            _working_directory(),
-            env_file=Path(given["env_file"]) if "env_file" in given else None,
-            overrides={name: value for name, value in overrides.items() if value is not None},
-        )
+        if options.command in ("init", "doctor", "zipapp"):  # they work without settings that can be used
+            return _before(given, env_file, overrides)
+        settings = load(os.environ, _working_directory(), env_file=env_file, overrides=overrides)
         if options.command in ("serve", "status"):
             return _beside(settings, given)
         if options.command == "run" or "plain" in given or not _full_screen():
@@ -137,6 +93,22 @@ def _start(options: Namespace) -> int:
         from . import log
 
         return log.failure(error)
+
+
+def _before(given: Mapping[str, Any], env_file: Path | None, overrides: Mapping[str, str]) -> int:
+    """What is done before one talks to an agent."""
+    cwd = _working_directory()
+    if given["command"] == "doctor":
+        from .doctor import doctor
+
+        return doctor(os.environ, cwd, env_file, overrides)
+    if given["command"] == "init":
+        from .init import init
+
+        return init(cwd / given.get("folder", ""), {**os.environ, **overrides})
+    from .pack import zipapp
+
+    return zipapp(cwd / given.get("output", "agentkit.pyz"))
 
 
 def _working_directory() -> Path:
@@ -176,14 +148,17 @@ def _lines(settings: Settings, given: dict[str, Any]) -> int:
 def _beside(settings: Settings, given: dict[str, Any]) -> int:
     """Serve, or ask the one that does."""
     from .records import replace
-    from .serve import serve, status
     from .workspace import folder
 
     if given["command"] == "status":
+        from .inquiry import status
+
         return status(settings, folder(settings.workspace_dir, _working_directory()))
+    from .serve import serve
+
     if "agent" in given:
         settings = replace(settings, default_agent=given["agent"])
-    tools = _tools(given.get("tools"))
+    tools = _tools(given)
     ways = [name for name in ("gateway", "discord") if given.get(name)]
     return serve(settings, tools, ways, given.get("host", ""), given.get("port"), given.get("log_json", False))
 
@@ -191,8 +166,10 @@ def _beside(settings: Settings, given: dict[str, Any]) -> int:
 def _full_screen() -> bool:
     try:
         from .channels.tui.screen import capable
-    except ImportError:  # a Python without curses
-        return False
+    except ImportError as error:
+        if error.name not in ("curses", "_curses"):
+            raise
+        return False  # this Python was built without it
     return capable()
 
 
@@ -236,7 +213,7 @@ def _app(settings: Settings, channel: Channel, given: dict[str, Any]) -> App:
     if wanted and not label:
         raise SettingsError([f"--session {wanted} cannot be a label: use letters and digits"])
     opening = Opening(label, given.get("resume", False), follow=given["command"] != "run")
-    return App(settings, [channel], _tools(given.get("tools")), agent=given.get("agent", ""), opening=opening)
+    return App(settings, [channel], _tools(given), agent=given.get("agent", ""), opening=opening)
 
 
 def _stray(settings: Settings) -> int:
@@ -288,10 +265,10 @@ def _stdin(timeout: float | None) -> str:
             return b"".join(pieces).decode("utf-8", "replace")
 
 
-def _tools(path: str | None) -> list[Tool]:
-    """The tools a Python file defines. Raises SettingsError where it cannot be used."""
-    if path is None:
-        return []
+def _tools(given: Mapping[str, Any]) -> list[Tool]:
+    """The tools that `main` was given, and those of a Python file. Raises SettingsError where it cannot be used."""
+    if (path := given.get("tools")) is None:
+        return list(given["own"])
     import runpy
     from contextlib import redirect_stdout
 
@@ -307,27 +284,7 @@ def _tools(path: str | None) -> list[Tool]:
         raise SettingsError([f"--tools {path}: {type(error).__name__}: {error}"]) from None
     if not found:
         raise SettingsError([f"--tools {path}: no @tool function in it (from agentkit import tool)"])
-    return found
-
-
-def _port(text: str) -> int:
-    from argparse import ArgumentTypeError
-
-    if not text.isdecimal() or int(text) > 65535:
-        raise ArgumentTypeError(f"{text} is not a port: 0 to 65535")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    from argparse import ArgumentTypeError
-
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise ArgumentTypeError(f"{text} is not a number of seconds above 0")
-    return seconds
+    return [*given["own"], *found]
 
 
 if __name__ == "__main__":

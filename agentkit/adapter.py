@@ -50,9 +50,24 @@ def post(
     timeout: seconds to connect and between two bytes; connected: gets the socket once the request is sent, so that
     the wait for its answer can be ended; allowed: asked before each redirect.
     """
+    return ask(session, url, key, data, timeout, connected, allowed)
+
+
+def ask(
+    session: Session,
+    url: str,
+    key: str,
+    data: bytes | None,
+    timeout: tuple[float, float],
+    connected: Callable[[socket.socket], object],
+    allowed: Callable[[], bool] = lambda: True,
+    scheme: str = "Bearer",
+) -> Response:
+    """The same, and without data a GET; scheme: of the Authorization header."""
     _waiting.connected = connected
+    how: dict[str, Any] = {"stream": True, "timeout": timeout, "allow_redirects": False}
     for redirects in range(REDIRECTS + 1):
-        response = session.post(url, data=data, auth=_Bearer(key), stream=True, timeout=timeout, allow_redirects=False)
+        response = session.request("GET" if data is None else "POST", url, data=data, auth=_Key(key, scheme), **how)
         target = response.headers.get("location") if 300 <= response.status_code < 400 else None
         if not target or redirects == REDIRECTS or not allowed():
             break
@@ -64,15 +79,15 @@ def post(
     return response
 
 
-class _Bearer:
+class _Key:
     """The key as requests wants it: given as `auth`, it also keeps requests from looking into ~/.netrc."""
 
-    def __init__(self, key: str) -> None:
-        self._key = key
+    def __init__(self, key: str, scheme: str) -> None:
+        self._key, self._scheme = key, scheme
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         if self._key:
-            request.headers["Authorization"] = f"Bearer {self._key}"
+            request.headers["Authorization"] = f"{self._scheme} {self._key}"
         return request
 
 

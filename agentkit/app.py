@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,24 +14,22 @@ from . import approval, gates, history, mail, memory, routing, skills, status, t
 from .agents import Agents
 from .approval import Approvals, Asker
 from .archive import Archive
+from .backend import Backend
+from .cancel import Cancel
 from .channel import TERMINAL, Channel
-from .client import Client
 from .command import PUBLIC, Command, Commands, Order
 from .completion import Completion
 from .desk import Desk
-from .errors import CommandError, SettingsError
-from .events import Event, Inbound, Notice
-from .failover import Failover
+from .errors import CommandError, LLMError, SettingsError
+from .events import Done, Error, Event, Inbound, Notice
 from .lanes import Lanes
-from .ledger import Ledger
 from .names import encoded
 from .node import Node
-from .profiles import Profiles
 from .records import replace
 from .session import Opening, Session, View
 from .sessions import Sessions
-from .settings import Settings, child_environment
-from .store import Message, State, Store
+from .settings import Settings, child_environment, load
+from .store import Context, Message, State, Store
 from .surroundings import Surroundings, shown
 from .toolbox import Scope, Tool
 from .tools import TOOLS
@@ -40,13 +38,17 @@ from .workspace import Agent, Workspace, folder
 
 if TYPE_CHECKING:
     from .beside import Beside
+    from .channels.direct import Direct
     from .contacts import Contact
-    from .demo import Demo
     from .outbox import Outbox
 
 log = logging.getLogger("agentkit")
 
 BUILT_IN = (*TOOLS, memory.remember)
+
+PEER = "you"  # who speaks, where a program does not say
+
+HURRY = 0.5  # seconds that what was interrupted has to end, where somebody is in a hurry
 
 DEMO = """This is the built-in demo model: it shows how agentkit works, but understands nothing.
 To connect a real one, set LLM_BASE_URL, LLM_API_KEY, LLM_MODEL and LLM_CONTEXT_WINDOW, in the environment or in .env;
@@ -54,26 +56,29 @@ for example LLM_BASE_URL=https://api.openai.com/v1 LLM_API_KEY=sk-... LLM_MODEL=
 
 
 class App:
-    """One running agentkit.
+    """One running agentkit: `with App(tools=[...]) as app: print(app.ask("hello"))`.
 
-    tools: beside the built-in ones, or in place of one with the same name; channels: start() starts them; agent: who
-    answers, empty for the usual one; opening: the conversation to begin with; environ: what child processes get,
-    without our keys. Raises SettingsError.
+    settings: None: those of the environment and of .env; tools: beside the built-in ones, or in place of one with the
+    same name; channels: start() starts them; model: a node that gets one Reply, such as Scripted, in place of the
+    servers of the settings; agent: who answers, empty for the usual one; opening: the conversation to begin with;
+    environ: what child processes get, without our keys. Raises SettingsError.
     """
 
     def __init__(
         self,
-        settings: Settings,
+        settings: Settings | None = None,
         channels: Sequence[Channel] = (),
         tools: Iterable[Tool] = (),
         *,
+        model: Node | None = None,
         agent: str = "",
         opening: Opening = Opening(),
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         cwd = Path.cwd()
-        self.settings, self._opening = settings, opening
-        self.workspace = folder(settings.workspace_dir, cwd)
+        settings = settings or load(environ, cwd)
+        self.workspace, self._opening = folder(settings.workspace_dir, cwd), opening
+        self._backend = Backend(settings, self.workspace, model)
         self.channels = {channel.name: channel for channel in channels}
         # Where anybody may talk, what asks is refused: nobody there has been named who could allow it.
         self.approvals = Approvals(settings.tool_approval, () if settings.discord_allowed_users else PUBLIC)
@@ -89,17 +94,15 @@ class App:
             self._scope,
             lambda: self.commands.table,
         )
-        self._ledger = Ledger(None if settings.demo else self.workspace / ".state" / "usage")
         self.commands = Commands(self._commands(), skills.by_name(self.agents.skills))
         self.lanes = Lanes(settings.max_turns)
         self._sessions = Sessions(lambda key: self.lanes.get(key).busy)
         self.desk = Desk(self.channels, self.lanes, self.approvals, self._session_of, lambda: self.commands)
         self.dispatch, self.interrupt = self.desk.dispatch, self.desk.interrupt
         self._beside: Beside | None = None
-        self._making = threading.Lock()  # serialises making it
-        self._demo: Demo | None = None
-        self._profiles = Profiles(())
-        self._clients: dict[int, Client] = {}
+        self._making = threading.Lock()  # serialises making it, and what follows
+        self._direct: Direct | None = None
+        self._runs = False
         self._replayed: tuple[object, int | None] = (None, None)  # what was opened at the start, and how long it was
 
     def _confines(self, cwd: Path, environ: Mapping[str, str]) -> Scope:
@@ -116,7 +119,7 @@ class App:
     def _commands(self) -> list[Command]:
         confined = replace(self._scope, closed=(*self._scope.closed, self.workspace.resolve() / ".agents"))
         return [
-            *history.commands(confined, self._ask_model),
+            *history.commands(confined, self._backend.node),
             *memory.commands(self._remember),
             *skills.commands(self.agents.skills, lambda: self.commands.table),
             *self.agents.commands(),
@@ -125,8 +128,8 @@ class App:
             ),
             *status.commands(
                 lambda: self.settings,
-                lambda: self._profiles,
-                self._ledger,
+                lambda: self._backend.profiles,
+                self._backend.ledger,
                 lambda: self.lanes.view(),
                 self.workspace,
                 lambda: self.beside,
@@ -143,37 +146,24 @@ class App:
 
     # -- life
 
+    def __enter__(self) -> App:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for line in self.stop():
+            log.error("not saved: %s", line)
+
     def start(self) -> None:
         """Start the demo model, where nothing else is set, and the channels; open the conversation that is resumed."""
-        if self.settings.demo:
-            from .demo import CONTEXT_WINDOW, MODEL, Demo  # most people have a model: it need not be loaded
-
-            self._demo = Demo()
-            self.settings = replace(
-                self.settings,
-                llm_base_url=self._demo.start(),
-                llm_model=MODEL,
-                llm_context_window=CONTEXT_WINDOW,
-                llm_more_profiles=(),
-                llm_fallback_models=(),
-            )
-        settings = self.settings
-        kept = None if self._demo else self.workspace / ".state" / "profiles.json"
-        self._profiles = Profiles(settings.profiles, kept)
-        for each in settings.profiles:
-            self._clients[each.number] = Client(
-                each.base_url,
-                each.api_key,
-                timeout=settings.llm_timeout,
-                direct=self._demo is not None,
-                secrets=settings.secrets,
-            )
+        self._backend.start()
         for channel in self.channels.values():
             self._start(channel)
-        if self._demo:
+        if self._backend.is_demo:
             self.desk.publish(Notice(DEMO))
         if self._opening.follow:  # and not one question only
             self.beside.begin()
+        self._runs = True
 
     def add(self, channel: Channel) -> None:
         """Have one more channel, which is started; what it raises then leaves everything as it was."""
@@ -208,7 +198,9 @@ class App:
             if self._beside is None:
                 from .beside import Beside
 
-                self._beside = Beside(self, lambda: self._ask_model(background=True), self._ledger, self.desk.publish)
+                self._beside = Beside(
+                    self, lambda: self._backend.node(background=True), self._backend.ledger, self.desk.publish
+                )
             return self._beside
 
     def tell(self, text: str) -> None:
@@ -258,25 +250,84 @@ class App:
         if self._opening.resume and not session.view.messages:
             publish(Notice("There is nothing to resume: this is a new conversation."))
 
-    def stop(self, timeout: float = 2.0) -> list[str]:
-        """Interrupt what runs, wait for it (in seconds), and end the channels; returns a line for each conversation
-        that could not be saved."""
+    def stop(self, timeout: float = 2.0, grace: float = 0.0, hurry: Cancel | None = None) -> list[str]:
+        """Take nothing more, interrupt what runs, wait for it (in seconds), and end the channels; returns a line for
+        each conversation that could not be saved.
+
+        grace: seconds in which what runs may end by itself, before it is interrupted; hurry: set, there is none left.
+        """
+        hurry = hurry or Cancel()
+        self.lanes.close()
+        if grace:
+            self._let_end(grace, hurry)
+        has_ended = self.lanes.stop(min(timeout, HURRY) if hurry.is_set else timeout)
+        self._sessions.stop()
         unsaved: list[str] = []
-        if self.lanes.stop(timeout):
-            self._sessions.stop()
-            for session in self._sessions.all():
+        for session in self._sessions.all():
+            if not has_ended and self.lanes.get(session.key).busy:  # whoever runs there owns it
+                unsaved.append(f"{session.key}: what runs there does not stop; the messages before that are saved")
+            else:
                 unsaved += session.close()
         if self._beside:
             self._beside.end(timeout)
         for channel in self.channels.values():
             channel.stop()
-        for client in self._clients.values():
-            client.close()
-        self._profiles.close()
-        self._ledger.close()
-        if self._demo:
-            self._demo.stop()
+        self._backend.stop()
         return unsaved
+
+    def _let_end(self, grace: float, hurry: Cancel) -> None:
+        """Refuse what waits, and give what runs some time."""
+        if refused := self.desk.close():
+            log.info("messages that waited, and are refused: %d", refused)
+        if running := self.lanes.running():
+            log.info("what runs has %g s to end by itself: %s", grace, ", ".join(running))
+        if not self.lanes.wait(grace, hurry):
+            log.warning("interrupted, as it has not ended by itself: %s", ", ".join(self.lanes.running()))
+
+    # -- for programs that embed it
+
+    def ask(self, text: str, peer: str = PEER, *, agent: str = "", timeout: float | None = None) -> str:
+        """Say something, and have the whole answer.
+
+        peer: who speaks: each has a conversation of their own, which goes on where it ended; agent: the id of who is
+        to answer, empty: whom routes say; timeout: seconds, then the turn is stopped. Where a tool wants to be allowed
+        it is refused, as nobody is there (TOOL_APPROVAL=trust allows all). Raises LLMError where there is no answer.
+        """
+        for event in self.stream(text, peer, agent=agent, timeout=timeout):
+            if isinstance(event, Done):
+                return event.text
+            if isinstance(event, Error):
+                raise LLMError(event.category, event.message, retry_after=event.retry_after)
+        raise LLMError("unknown", "The answer was interrupted before it was whole.")
+
+    def stream(self, text: str, peer: str = PEER, *, agent: str = "", timeout: float | None = None) -> Iterator[Event]:
+        """The same as it happens: the events of the turn, of which the last is Done, Error or Interrupted. Whoever
+        stops listening stops the turn. Raises RuntimeError where the App was not started."""
+        if not self._runs:
+            raise RuntimeError("the App does not run: start() it first, or use it in a `with`")
+        with self._making:
+            if self._direct is None:
+                from .channels.direct import Direct
+
+                self._direct = Direct(self.desk.withdraw)
+                self.add(self._direct)
+        return self._direct.stream(Inbound(text, self._direct.name, peer, agent=agent), timeout)
+
+    @property
+    def settings(self) -> Settings:
+        """Those in force."""
+        return self._backend.settings
+
+    @property
+    def model(self) -> Node:
+        """The node that asks the model once, for Nodes and Flows of one's own; one for each piece of work."""
+        return self._backend.node()
+
+    def store(self, prompt: str = "") -> Store:
+        """A store that belongs to no session, with a system prompt, for Nodes and Flows of one's own."""
+        settings = self.settings
+        state = State(agent="own", model=settings.llm_model, window=settings.llm_context_window)
+        return Store(Context(prompt), state)
 
     # -- what channels ask for
 
@@ -366,13 +417,7 @@ class App:
         return self._sessions.get(key, make, stays)
 
     def _prepare(self, session: Session) -> Turn:
-        return self.agents.turn(session, self._ask_model())
-
-    def _ask_model(self, background: bool = False) -> Node:
-        settings = self.settings
-        models = (*settings.llm_fallback_models, settings.llm_model)
-        extra = settings.llm_extra
-        return Failover(self._profiles, self._clients, models, self._ledger, extra, background=background)
+        return self.agents.turn(session, self._backend.node())
 
     def _made(self, store: Store) -> None:
         """Something is about to be written: have a workspace."""
@@ -385,7 +430,7 @@ class App:
         store: Store = order.session.store
         self._made(store)
         folder = self._files.memory(self.agents.agent(store.state.agent))
-        kept: Path = memory.Remember(self._ask_model(), folder, name, text).run(store)
+        kept: Path = memory.Remember(self._backend.node(), folder, name, text).run(store)
         return kept
 
     def _stop(self, order: Order) -> str:

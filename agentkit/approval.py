@@ -6,6 +6,7 @@ channel, person and tool, and ends with the process.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Collection
 from pathlib import PurePath
@@ -16,6 +17,8 @@ from .cancel import Cancel
 from .command import Command, Order
 from .errors import CommandError
 from .events import Answer, Ask
+
+log = logging.getLogger("agentkit")
 
 MODES = ("ask", "auto", "trust")
 
@@ -76,13 +79,16 @@ class Approvals:
             with cancel.on_set(lambda: box.put(None)):
                 answer = box.get(timeout=limit)
         except Empty:
-            return Answer("deny", f"nobody answered within {limit:g} s")
+            answer = Answer("deny", f"nobody answered within {limit:g} s")
         finally:
             with self._lock:
                 self._open.pop(ask.id, None)
         if answer is None:
             cancel.check()
             return Answer("deny", "the question was withdrawn")
+        reason = f" ({answer.reason})" if answer.reason else ""
+        said = f"{ask.tool}: {answer.decision}{reason}, asked: {who.peer} ({who.channel})"
+        log.info("%s", said, extra={"session": who.session})
         if answer.decision == "always" and not ask.tool.startswith("/"):  # a command is asked about each time
             with self._lock:
                 self._allowed.setdefault(who, set()).add(ask.tool)

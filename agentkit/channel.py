@@ -1,4 +1,4 @@
-"""Channel: the interface every frontend implements. A new one is a class with these members; nothing is inherited."""
+"""Channel: the interface every frontend implements. A new one is any class with these members, or one made from it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Channel(Protocol):
     question simply stays."""
 
     name: str
-    limit: int | None
-    can_ask: bool
-    ask_limit: float | None
+    limit: int | None = None
+    can_ask: bool = False
+    ask_limit: float | None = 120.0
 
     def start(self, dispatch: Dispatch, answer: AnswerAsk) -> None:
         """Begin. `dispatch(inbound)` hands a message in and returns at once; `answer(peer, ask id, answer)` answers
@@ -38,6 +38,9 @@ class Channel(Protocol):
     def send(self, letter: Letter) -> None:
         """Deliver a letter of the outbox; returns when it is with whom it is for. Called from threads of the outbox, at
         most one for each destination; raises DeliveryError, such as NobodyThere, and should not take for ever."""
+        from .envelope import DeliveryError
+
+        raise DeliveryError(f"the channel {self.name} takes no letters", permanent=True)
 
     def stop(self) -> None:
         """End; nothing is shown after it."""

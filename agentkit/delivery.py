@@ -98,6 +98,7 @@ class Deliver(Node):
 
     def _delivered(self, store: Office, envelope: Envelope, is_kept: bool) -> None:
         if envelope.part >= envelope.parts:
+            log.info("letter %s was delivered to %s (%s)", envelope.id, envelope.to, envelope.channel)
             self.destination.done = True
             if not is_kept:
                 store.letters.remove(envelope)

@@ -24,13 +24,14 @@ _Place = tuple[str, str, str]  # channel, person, group
 
 class _Turn:
     """One that is to be answered, or is being answered. key: of its session; through: the channel that brought it;
-    cancel: None: it waits in its lane; withdrawn: it was stopped there, and has ended for whoever waited for it."""
+    cancel: None: it waits in its lane; withdrawn: it was stopped there, and has ended for whoever waited for it;
+    refused: and that was because the program ends, so that it is to be said again."""
 
     def __init__(self, inbound: Inbound, key: str, through: Channel | None, publish: Callable[[Event], None]) -> None:
         self.inbound, self.key, self.through, self.publish = inbound, key, through, publish
-        self.place = inbound.source, inbound.peer, inbound.group
+        self.place = _place(inbound)
         self.cancel: Cancel | None = None
-        self.withdrawn = False
+        self.withdrawn = self.refused = False
 
 
 class Desk:
@@ -90,7 +91,8 @@ class Desk:
             with self._lock:
                 turn.cancel = cancel
             if turn.withdrawn:
-                self._keep(present, inbound, cancel)
+                if not turn.refused:
+                    self._keep(present, inbound, cancel)
                 return
             run = Run(publish, lambda ask: self._ask(ask, turn, cancel), cancel)
             self._tell_others(inbound, session.key)
@@ -128,6 +130,21 @@ class Desk:
             return False
         return self._lanes.get(key).interrupt()
 
+    def withdraw(self, inbound: Inbound) -> bool:
+        """Stop the turn of this very message, whether it runs or waits; is it there?"""
+        return self._end(_place(inbound), lambda turn: turn.inbound.turn == inbound.turn)
+
+    def close(self) -> int:
+        """The program is about to end: turns that wait are refused, for whoever waits for them; how many were there?"""
+        with self._lock:
+            waiting = [each for turns in self._turns.values() for each in turns if each.cancel is None]
+            for each in waiting:
+                each.withdrawn = each.refused = True
+                self._forget(each)
+        for each in waiting:
+            each.publish(Interrupted(""))
+        return len(waiting)
+
     def publish(self, event: Event, but: str = "") -> None:
         """Show an event to all channels, but for one."""
         for channel in (*self.channels.values(), *self._leaving):
@@ -149,9 +166,12 @@ class Desk:
 
     def _interrupt_own(self, inbound: Inbound) -> bool:
         # Who answers may have changed since: what runs is where their messages went.
-        place = inbound.source, inbound.peer, inbound.group
+        return self._end(_place(inbound), lambda turn: True)
+
+    def _end(self, place: _Place, meant: Callable[[_Turn], bool]) -> bool:
+        """Stop those that run there of the turns that are meant, or else the first one that waits; was there one?"""
         with self._lock:
-            turns = list(self._turns.get(place, ()))
+            turns = [each for each in self._turns.get(place, ()) if meant(each)]
             running = [each.cancel for each in turns if each.cancel]
             waiting = turns[0] if turns and not running else None
             if waiting:  # it may have to wait long for somebody else's, and nobody is to wait for it
@@ -241,14 +261,18 @@ class Desk:
             del self._turns[turn.place]
 
 
+def _place(inbound: Inbound) -> _Place:
+    return inbound.source, inbound.peer, inbound.group
+
+
 def _nobody(ask: Ask) -> Answer:
     return Answer("deny", "nobody is there to be asked")
 
 
 def _cure(source: str) -> str:
     """How what is asked in a channel where nobody can be asked may run all the same."""
-    whom = "--yes allows it for one run" if source == TERMINAL else "DISCORD_ALLOWED_USERS names whom to ask"
-    return f"{whom}, TOOL_APPROVAL says what asks at all"
+    whom = {TERMINAL: "--yes allows it for one run, ", "discord": "DISCORD_ALLOWED_USERS names whom to ask, "}
+    return f"{whom.get(source, '')}TOOL_APPROVAL says what asks at all"
 
 
 def _failed(error: BaseException) -> Error:

@@ -111,6 +111,7 @@ class Lanes:
     def __init__(self, limit: int = 16, waiting: int = 20) -> None:
         # Serialises all queues, the workers and what they do, so that `offer` decides and takes in one step.
         self.lock = threading.Lock()
+        self._ended = threading.Condition(self.lock)  # told when a worker ends, or nobody waits for that any more
         self.queues: dict[str, _Queue] = {}  # of the lanes that are busy
         self._limit, self.waiting = limit, waiting
         self._background_limit = max(1, limit - max(1, limit // 4))
@@ -139,6 +140,11 @@ class Lanes:
                 for key, queue in self.queues.items()
             ]
         return sorted(views, key=lambda each: (each.seconds is None, -(each.seconds or 0.0)))
+
+    def running(self) -> list[str]:
+        """Where something runs now, by key."""
+        with self.lock:
+            return [key for key, queue in self.queues.items() if queue.running]
 
     def ready(self, key: str, queue: _Queue) -> _Job | None:
         """The lane has got work; returns the background work that has to give way to it, if any. Called with the lock
@@ -180,14 +186,31 @@ class Lanes:
             return self._ready_background.popleft()
         return None
 
+    def close(self) -> None:
+        """Begin nothing more: what waits, and what is put later, is interrupted before it begins; what runs goes on."""
+        with self.lock:
+            self.stopping = True
+            jobs = [job for queue in self.queues.values() for job in queue.jobs]
+        for job in jobs:
+            job.cancel.set()
+
+    def wait(self, timeout: float, hurry: Cancel) -> bool:
+        """Wait, in seconds, for the end of what runs, once nothing more is begun; has everything ended?
+
+        hurry: ends the wait.
+        """
+        with hurry.on_set(self._wake), self.lock:
+            self._ended.wait_for(lambda: not self._workers or hurry.is_set, timeout)
+            return not self._workers
+
     def stop(self, timeout: float) -> bool:
         """Interrupt what runs and what waits, and wait for its end, in seconds; has everything ended?
 
         What is put later is interrupted before it begins.
         """
+        self.close()
         with self.lock:
-            self.stopping = True
-            jobs = [job for queue in self.queues.values() for job in (queue.running, *queue.jobs) if job]
+            jobs = [queue.running for queue in self.queues.values() if queue.running]
             workers = list(self._workers)
         for job in jobs:
             job.cancel.set()
@@ -196,6 +219,10 @@ class Lanes:
             worker.join(max(0.0, deadline - time.monotonic()))
         return not any(worker.is_alive() for worker in workers)
 
+    def _wake(self) -> None:
+        with self.lock:
+            self._ended.notify_all()
+
     def _work(self) -> None:
         """A worker's life: a piece of work from each lane in turn, until none has any."""
         while True:
@@ -203,6 +230,7 @@ class Lanes:
                 key = self._next()
                 if key is None:
                     self._workers.discard(threading.current_thread())
+                    self._ended.notify_all()
                     return
                 queue = self.queues[key]
                 job = queue.running = queue.jobs.popleft()

@@ -6,12 +6,13 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary, ref
 
-from . import __version__, names
+from . import __version__, log, names
 from .agentfiles import Agent
 from .agents import Agents
 from .aside import Aside
@@ -22,8 +23,9 @@ from .chronicle import Chronicle, is_shortened
 from .contacts import Contact
 from .errors import CommandError
 from .events import Answer, Decision, Inbound
-from .housekeeping import Housekeeping
+from .housekeeping import Housekeeping, iso
 from .lanes import Lanes
+from .ledger import Ledger
 from .repeats import Key
 from .rpc import UNKNOWN, Dispatcher, RpcError, describe, wrong_param
 from .session import Session
@@ -209,21 +211,55 @@ class Methods:
 
     def _status(self) -> dict[str, Any]:
         """How things stand."""
-        app = self._app
+        app, failure = self._app, log.last_failure()
         busy = app.lanes.view()
         return {
             "version": __version__,
             "process": os.getpid(),
             "uptime": round(time.monotonic() - self._started, 1),
+            "ending": app.lanes.stopping,
             "workspace": str(app.workspace),
             "model": app.settings.llm_model,
             "agents": list(app.agents.workspace.agents()),
             "channels": list(app.channels),
             "clients": self._clients(),
+            "discord": _words(app.channels.get("discord")),
             "busy": len(busy),
+            "running": sum(each.seconds is not None for each in busy),
+            "waiting": sum(each.waiting for each in busy),
             "lanes": [each._asdict() for each in busy[:SHOWN]],
+            "next_heartbeat": iso(_next_beat(app)),
+            "next_job": _next_job(app),
+            "tokens_in_all_today": _spent(app),
+            "last_error": failure and {"at": iso(failure.at), "text": failure.text},
             **self._housekeeping.standing(),
         }
+
+
+def _words(discord: Any) -> str | None:
+    """How Discord stands, where it was begun; somebody's own channel of that name need not tell."""
+    return getattr(discord, "status", lambda: "on")() if discord is not None else None
+
+
+def _next_beat(app: Running) -> float | None:
+    if not app.beside.background.runs:
+        return None
+    agents = app.agents.workspace.agents()
+    dues = (app.beside.heartbeats.next_of(each) for each in agents)
+    return min((due for due in dues if due is not None), default=None)
+
+
+def _next_job(app: Running) -> dict[str, Any] | None:
+    """The one that is due first."""
+    due = ((row.due, row.job) for row in app.beside.cron.rows() if row.due is not None)
+    first = min(due, key=lambda each: each[0], default=None)
+    return {"id": first[1].id, "name": first[1].name, "at": iso(first[0])} if first else None
+
+
+def _spent(app: Running) -> int:
+    """The tokens of today, also those that nobody has asked for."""
+    today = Ledger(app.workspace / ".state" / "usage").days(1).get(str(date.today()), {})
+    return sum(each["total_tokens"] for each in today.values())
 
 
 # They outlive a gateway: one that is closed and opened again still knows which messages it has had.

@@ -1,27 +1,34 @@
-"""`agentkit serve`: no screen, only the ways in for programs; and `agentkit status`, which asks one that serves."""
+"""`agentkit serve`: no screen, only the ways in for programs and people; told what to do by signals.
+
+SIGTERM and SIGINT end it: nothing more is begun, what runs has a few seconds to end by itself and is interrupted then,
+everything is saved. SIGHUP has it look at its files. systemd hears of all of it (Type=notify).
+"""
 
 from __future__ import annotations
 
-import json
-import sys
+import logging
+import os
+import time
 from collections.abc import Collection, Sequence
-from pathlib import Path
-from typing import Any
+from urllib.parse import urlsplit
 
-from . import atomic
+from . import __version__, firstborn, supervisor
+from . import log as logs
 from .app import App
-from .channels.access import is_token
+from .cancel import Cancel
 from .channels.headless import Headless
-from .errors import SettingsError
-from .events import Notice
-from .gates import open_discord, open_gateway, told
+from .channels.teller import Teller
+from .gates import open_discord, open_gateway
+from .printable import span
+from .reload import Stated, reload
 from .session import Opening
 from .settings import Settings
 from .toolbox import Tool
 
-PATIENCE = 10.0  # seconds for a running one to answer
+log = logging.getLogger("agentkit")
 
-STRANGER = "is no gateway of agentkit: GATEWAY_HOST and GATEWAY_PORT say where that is."
+GRACE = 5.0  # seconds that what runs has to end by itself
+PATIENCE = 1.0  # seconds that each part has to end, when it was interrupted
 
 
 def serve(
@@ -30,90 +37,81 @@ def serve(
     """Serve until a signal comes; returns the exit code. Raises SettingsError.
 
     ways: gateway, discord; empty: the gateway, and Discord where its token is set; host, port: empty and None for those
-    of the settings.
+    of the settings. Once a signal has come, the process is gone within 10 s, whatever is called after this.
     """
-    from . import log
-
-    headless = Headless(log_json)
-    app = App(settings, [headless], tools, opening=Opening(resume=True))
-    app.make()
-    log.start(app.workspace, settings.log_level, settings.secrets)
+    if (code := firstborn.look_after()) is not None:
+        return code
+    teller = Teller(log_json)
+    teller.begin()
+    server = _Server(settings, tools, ways, host, port, teller)
     try:
-        app.start()
-        if "gateway" in ways or not ways:
-            headless.show(Notice(told(open_gateway(app, host, port))))
-        if "discord" in ways or (not ways and settings.discord_bot_token):
-            headless.show(Notice(open_discord(app).status()))
-        return headless.loop()
+        return server.headless.loop(server.begin, server.reload, server.end)
     finally:
-        headless.end(f"not saved: {each}" for each in app.stop())
+        teller.end()
 
 
-def status(settings: Settings, workspace: Path) -> int:
-    """Print how the one stands that serves at the address of the settings; returns the exit code."""
-    host, port = settings.gateway_host, settings.gateway_port
-    url = f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"
-    try:
-        found = _asked(url, settings.gateway_token or _token(workspace))
-    except OSError as error:
-        why = error.strerror or str(error) or type(error).__name__
-        print(f"Nothing answers at {url} ({why}). agentkit serve starts it; GATEWAY_PORT says where.", file=sys.stderr)
-        return 1
-    except ValueError as error:
-        print(f"What answers at {url} {error}", file=sys.stderr)
-        return 1
-    width = max(map(len, found), default=0)
-    for name, value in found.items():
-        if name == "lanes":
-            value = ", ".join(str(lane["key"]) for lane in value)
-        elif isinstance(value, list):
-            value = ", ".join(map(str, value))
-        print(f"{name:{width}}  {value}".rstrip())
-    return 0
+class _Server:
+    """What is begun, read anew and ended, in this order, by one thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        tools: Sequence[Tool],
+        ways: Collection[str],
+        host: str,
+        port: int | None,
+        teller: Teller,
+    ) -> None:
+        self.headless = Headless()
+        self._settings, self._tools, self._ways, self._host, self._port = settings, tools, ways, host, port
+        self._teller = teller
+        self._service = supervisor.address()
+        self._began = time.monotonic()
+        self._app: App | None = None
+        self._stated: Stated | None = None
+
+    def begin(self) -> None:
+        settings, ways = self._settings, self._ways
+        self._stated = Stated(settings)
+        self._app = app = App(settings, [self.headless], self._tools, opening=Opening(resume=True))
+        logs.start(app.workspace, settings.log_level, settings.secrets, self._teller)
+        where = f"workspace {app.workspace}, {_model(settings)}"
+        log.info("agentkit %s begins: process %d, %s", __version__, os.getpid(), where)
+        app.make()
+        app.start()
+        stands = []
+        if "gateway" in ways or not ways:
+            stands.append(open_gateway(app, self._host, self._port).url)
+        if "discord" in ways or (not ways and settings.discord_bot_token):
+            stands.append(open_discord(app).status())
+        where = ", ".join(stands)
+        log.info("agentkit has begun, in %.1f s: %s", time.monotonic() - self._began, where)
+        supervisor.tell(self._service, supervisor.READY, f"STATUS={where}")
+
+    def end(self, why: str, hurry: Cancel) -> None:
+        """why: the name of a signal, or words; hurry: another one has come."""
+        began = time.monotonic()
+        supervisor.tell(self._service, supervisor.STOPPING)
+        log.info("agentkit ends: %s", why)
+        if self._app is not None:
+            for each in self._app.stop(PATIENCE, GRACE, hurry):
+                log.error("not saved: %s", each)
+        ran = span(time.monotonic() - self._began)
+        log.info("agentkit has ended: %s, after %s, in %.1f s", why, ran, time.monotonic() - began)
+
+    def reload(self) -> None:
+        assert self._app is not None and self._stated is not None
+        supervisor.tell(self._service, *supervisor.reloading())
+        try:
+            reload(self._app, self._stated)
+        finally:
+            supervisor.tell(self._service, supervisor.READY)
 
 
-def _token(workspace: Path) -> str:
-    file = workspace / ".state" / "gateway.token"
-    try:
-        token = atomic.small(file, 4096).decode("ascii").strip()
-    except (OSError, ValueError):
-        how = f"agentkit serve starts it (there is no {file}; GATEWAY_TOKEN or --workspace name another one)"
-        raise SettingsError([f"nothing serves here: {how}"]) from None
-    if not is_token(token):  # nor is it shown: it may be something else that is secret
-        raise SettingsError([f"what {file} holds is no token: agentkit serve makes a new one; or set GATEWAY_TOKEN"])
-    return token
-
-
-def _asked(url: str, token: str) -> dict[str, Any]:
-    """The result of the method `status`. Raises OSError where nobody answers, and ValueError, which says what the one
-    that does is like, and what to do."""
-    from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
-    from websockets.sync.client import connect
-
-    headers = {"Authorization": f"Bearer {token}"}
-    try:
-        with connect(url, additional_headers=headers, open_timeout=PATIENCE, proxy=None) as connection:
-            connection.send(json.dumps({"jsonrpc": "2.0", "method": "status", "id": 1}))
-            answer = json.loads(connection.recv(PATIENCE))
-    except InvalidStatus as error:
-        raise ValueError(_refused(error.response.status_code)) from None
-    except InvalidHandshake:
-        raise ValueError(STRANGER) from None
-    except WebSocketException:
-        raise ValueError("has closed the connection before it said how it stands. Try again.") from None
-    except ValueError:
-        raise ValueError(STRANGER) from None
-    if not isinstance(answer, dict) or not isinstance(answer.get("result"), dict):
-        raise ValueError(STRANGER)
-    found: dict[str, Any] = answer["result"]
-    return found
-
-
-def _refused(status: int) -> str:
-    if status == 401:
-        return "has another token: GATEWAY_TOKEN and --workspace say which one is used here."
-    if status == 403:
-        return "is not known by that address (HTTP 403): set GATEWAY_HOST to the one that it listens at."
-    if status == 503:
-        return "lets nobody in now (HTTP 503): it has too many clients, or is about to end."
-    return f"{STRANGER} It has said HTTP {status}."
+def _model(settings: Settings) -> str:
+    """Who answers, and where, without anything that is secret."""
+    if settings.demo:
+        return "the built-in demo model"
+    hosts = dict.fromkeys(urlsplit(each.base_url).netloc.rpartition("@")[2] for each in settings.profiles)
+    models = ", then ".join((settings.llm_model, *settings.llm_fallback_models))
+    return f"model {models} at {', '.join(hosts)}, keys: {len(settings.profiles)}"

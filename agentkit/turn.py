@@ -25,15 +25,19 @@ SAME_CALL = 5  # the same call with the same arguments so often in a row leads n
 class Turn(Flow):
     """Answers the last message of the store; `run` returns the event that ends it: Done, Error or Interrupted.
 
-    ask: the node that gets one Reply (an LLMCall, or one around it); max_calls: requests to the model in one turn;
-    compact: the node that keeps the conversation within the context window, and returns how many tokens it saved.
+    ask: the node that gets one Reply (an LLMCall, or one around it); toolbox: None for no tools; max_calls: requests to
+    the model in one turn; compact: the node that keeps the conversation within the context window, and returns how many
+    tokens it saved.
     """
 
-    def __init__(self, ask: Node, toolbox: Toolbox, max_calls: int = 50, compact: Node | None = None) -> None:
-        self.ask, self.toolbox, self.max_calls, self.compact = ask, toolbox, max_calls, compact
+    def __init__(
+        self, ask: Node, toolbox: Toolbox | None = None, max_calls: int = 50, compact: Node | None = None
+    ) -> None:
+        self.ask, self.toolbox, self.max_calls, self.compact = ask, toolbox or Toolbox.of(), max_calls, compact
         self._shrunk = False  # the context window, for this turn only
 
     def prep(self, store: Store) -> None:
+        store.context.tools = store.context.tools or self.toolbox.schemas
         store.state.used = ""
         store.state.usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
         store.run.publish(TurnStarted(store.state.agent, store.state.model))

@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
@@ -33,6 +34,11 @@ class Toolbox(NamedTuple):
     tools: Mapping[str, Tool]
     approvals: Approvals
     scope: Scope
+
+    @classmethod
+    def of(cls, *tools: Tool) -> Toolbox:
+        """These tools, in the working directory: those that ask do, of whoever watches the store."""
+        return cls({each.name: each for each in tools}, Approvals(), Scope((Path.cwd().resolve(),)))
 
     @property
     def schemas(self) -> list[dict[str, Any]]:

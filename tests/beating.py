@@ -187,7 +187,13 @@ class World:
         return self.status()
 
     def settle(self) -> None:
-        until(lambda: not self.app.lanes.view())
+        """Wait until nothing is done any more, and what was said has arrived and is written down."""
+        me, app = self.person, self.app
+
+        def is_on_its_way() -> bool:
+            return me.name in app.channels and app.outbox.waits(me.name, me.peer)
+
+        until(lambda: not (app.lanes.view() or is_on_its_way() or app.lanes.view()))
 
     def status(self, session: str = MINE) -> str:
         beat = self.beat(session)

@@ -134,7 +134,7 @@ VALUE = st.recursive(
 )
 
 
-@settings(derandomize=True, deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     st.none() | st.integers(-10, 1100) | st.integers(),
     st.dictionaries(st.sampled_from(["Retry-After", "retry-after-ms", "X-RateLimit-Reset"]) | st.text(), st.text()),

@@ -101,7 +101,7 @@ LINES = st.builds(
 )
 
 
-@settings(derandomize=True, max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(LINES, max_size=6).map("\n".join))
 def test_sensible_files_mean_what_they_mean_to_python_dotenv(
     tmp_path_factory: pytest.TempPathFactory, text: str
@@ -109,7 +109,7 @@ def test_sensible_files_mean_what_they_mean_to_python_dotenv(
     compare(tmp_path_factory.getbasetemp(), text)
 
 
-@settings(derandomize=True, max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.lists(st.sampled_from(PIECES), max_size=20).map("".join))
 def test_senseless_files_mean_what_they_mean_to_python_dotenv(
     tmp_path_factory: pytest.TempPathFactory, text: str

@@ -257,7 +257,7 @@ PRESSED = (
 )
 
 
-@settings(derandomize=True, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(st.sampled_from(PRESSED), max_size=40))
 def test_the_cursor_never_leaves_the_text_and_chips_stay_whole(pressed: list[str]) -> None:
     editor = Editor()
@@ -476,7 +476,7 @@ PIECES = st.one_of(
 )
 
 
-@settings(derandomize=True, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(PIECES, st.integers(0, 5)), max_size=12))
 def test_a_message_is_what_was_inserted_where_it_was(steps: list[tuple[tuple[str, str], int]]) -> None:
     editor = Editor()
@@ -557,7 +557,7 @@ def test_a_label_has_a_style_of_its_own() -> None:
     assert [[*row] for row in rows] == [[("ab", ""), ("[one]", "chip"), ("c", "")]]
 
 
-@settings(derandomize=True, max_examples=300)
+@settings(max_examples=300)
 @given(st.text(alphabet=f"ab žя馬\u0301😀\n\u200d\t{CHIP}", max_size=40), st.integers(-1, 12), st.data())
 def test_no_row_is_too_wide_and_nothing_is_lost(text: str, columns: int, data: st.DataObject) -> None:
     cursor = data.draw(st.integers(0, len(text)))

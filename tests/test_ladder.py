@@ -9,29 +9,30 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "agentkit"
 
 LADDER = """
- 0  __init__ errors folding records cronexpr mention
+ 0  __init__ errors folding records cronexpr mention arguments invocation firstborn supervisor
  1  cancel events printable dotenv values names frontmatter atomic jsonl pieces signature rpcmessage entries
  1  schedule clock
  2  files watch agentfiles envelope node calls thinking demo/ diagnosis/ lanes log exchange adapter ledger rpc
- 2  rota cronline userfile wanted job silence beats surroundings completion
+ 2  rota cronline userfile wanted job silence beats surroundings completion dialogue gitignore pack
  3  command settings store workspace toolbox letters destinations channel newcomer sharedfile bindings jobs repeats runs
- 4  pulse reckoning wire approval prompt tools/ past fit profiles routes delivery awaited
- 5  leftovers dialects usetool conversation summary outbox pigeonhole aside attach
+ 4  pulse reckoning wire approval prompt tools/ past fit profiles routes delivery awaited envfile
+ 5  leftovers dialects usetool conversation summary outbox pigeonhole aside attach scripted
  6  standings client compact archive staff paths
- 7  llm turn tries chronicle contacts
- 8  session failover plans
- 9  history agents memory skills routing desk background remarks
-10  sessions unattended
-11  heartbeat errand
+ 7  llm turn tries chronicle contacts probe
+ 8  session failover plans servers
+ 9  history agents memory skills routing desk background remarks backend interview
+10  sessions unattended checks/ init
+11  heartbeat errand doctor
 12  cron
 13  beside
 14  housekeeping mail timetable status
 15  methods
 16  channels/
-17  gates
+17  gates inquiry
 18  app
-19  serve
-20  __main__
+19  reload
+20  serve
+21  __main__
 """
 
 RUNG = {name: int(line.split()[0]) for line in LADDER.strip().splitlines() for name in line.split()[1:]}
@@ -149,3 +150,9 @@ def write(package: Path, name: str, text: str) -> None:
     path.parent.mkdir(exist_ok=True)
     (path.parent / "__init__.py").touch()
     path.write_text(text)
+
+
+def test_every_folder_of_modules_is_a_package() -> None:
+    """Without its __init__.py one is not found inside a zip file."""
+    folders = {path.parent for path in PACKAGE.rglob("*.py")}
+    assert [each for each in folders if not (each / "__init__.py").is_file()] == []

@@ -138,7 +138,7 @@ def test_no_line_costs_more_than_its_length(piece: str) -> None:
     assert work(lambda: inline(long)) < 6 * work(lambda: inline(short)) + 200
 
 
-@settings(derandomize=True, max_examples=300)
+@settings(max_examples=300)
 @given(st.text(alphabet="ab *_~`[]()<>!\\.:/h馬", max_size=60))
 def test_a_line_keeps_its_letters(line: str) -> None:
     letters = [character for text, _ in inline(line) for character in text if character in "ab馬"]
@@ -299,7 +299,7 @@ PIECES = [
 ]
 
 
-@settings(derandomize=True, max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.sampled_from(PIECES), max_size=25), st.data())
 def test_how_the_text_came_makes_no_difference(pieces: list[str], data: st.DataObject) -> None:
     source = "".join(pieces)
@@ -418,7 +418,7 @@ def test_code_is_kept_exactly(source: str, code: list[str]) -> None:
 # -- wrapping and widths
 
 
-@settings(derandomize=True, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(st.text(alphabet="ab 馬\u0301😀\t\u200d", max_size=9), max_size=8), st.integers(-1, 12))
 def test_spread_breaks_where_wrap_does(texts: list[str], cells: int) -> None:
     rows = spread([(text, str(number)) for number, text in enumerate(texts)], cells)
@@ -428,7 +428,7 @@ def test_spread_breaks_where_wrap_does(texts: list[str], cells: int) -> None:
         assert kept.replace(" ", "") == text.replace("\t", "").replace(" ", "")
 
 
-@settings(derandomize=True, max_examples=200)
+@settings(max_examples=200)
 @given(st.text(alphabet="ab 馬\u0301\u200d", max_size=40), st.integers(2, 12))
 def test_chopping_loses_nothing(text: str, cells: int) -> None:
     rows = chop(text, cells)

@@ -231,7 +231,7 @@ BLOCKS = st.lists(
 
 
 @given(BLOCKS, st.integers(1, 90), st.integers(60, 200))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_piece_has_as_many_marks_that_open_as_that_close(blocks: list[str], size: int, limit: int) -> None:
     text = "\n".join(each.replace("{}", "x" * size) for each in blocks)
     parts = pieces(text, limit)
@@ -254,7 +254,7 @@ def test_all_code_arrives_in_its_language_within_any_limit(limit: int) -> None:
 
 
 @given(PROSE, st.integers(1, 60))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_nothing_of_a_text_is_lost_but_white_space(text: str, limit: int) -> None:
     parts = pieces(text, limit)
     assert bare("".join(parts)) == bare(text)
@@ -262,7 +262,7 @@ def test_nothing_of_a_text_is_lost_but_white_space(text: str, limit: int) -> Non
 
 
 @given(MARKED, st.integers(1, 60))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_nothing_but_fences_is_added_to_a_text_with_code(text: str, limit: int) -> None:
     parts = pieces(text, limit)
     assert all(each.strip() and len(each) <= limit for each in parts)

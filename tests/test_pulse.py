@@ -228,7 +228,7 @@ def test_a_model_is_text_and_broken_front_matter_names_its_line() -> None:
 
 
 @given(st.text(max_size=60), st.sampled_from(["interval", "active_hours", "timezone", "deliver", "model"]))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_whatever_is_written_it_is_read_or_refused(text: str, key: str) -> None:
     try:
         said = read(f"{key}: {text}")
@@ -431,7 +431,7 @@ def is_active(minute: int, hours: tuple[int, int]) -> bool:
 
 
 @given(MOMENTS, st.integers(-3 * DAY, 3 * DAY), st.integers(60, 7 * DAY), MINUTES, MINUTES, st.sampled_from(ZONES))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_beat_is_the_first_minute_within_the_hours_whatever_the_clock_does(
     now: float, before: int, interval: int, begin: int, end: int, zone: str
 ) -> None:
@@ -551,7 +551,7 @@ def visible(text: str) -> str:
 
 
 @given(st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=3)), max_size=40).map("".join))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_the_marker_never_survives(reply: str) -> None:
     said = silence(reply)
     assert said == said.strip()
@@ -561,7 +561,7 @@ def test_the_marker_never_survives(reply: str) -> None:
 
 
 @given(st.text(max_size=200))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_reply_without_the_marker_is_said_as_it_is(reply: str) -> None:
     assume("heartbeat" not in visible(reply).casefold())  # the library tries the words that it finds in the code
     assert silence(reply) in (reply.strip(), "")

@@ -12,7 +12,7 @@ from agentkit.app import BUILT_IN
 from agentkit.channels.tui.app import Tui
 from agentkit.channels.tui.keytable import KEYS
 from agentkit.cron import Cron
-from agentkit.settings import VARIABLES, Settings
+from agentkit.settings import VARIABLES, Settings, load
 from agentkit.timetable import cron_tool
 
 from .test_ladder import LADDER
@@ -78,6 +78,21 @@ def test_the_tool_in_the_readme_is_a_tool() -> None:
 def test_the_first_screen_of_the_readme_has_what_a_newcomer_needs() -> None:
     first = "\n".join(README.read_text().splitlines()[:25])
     assert "python3-venv" in first and ".venv/bin/agentkit" in first and "@tool" in first
+
+
+def test_the_settings_for_each_server_are_settings(tmp_path: Path) -> None:
+    blocks = re.findall(r"```sh\n(LLM_BASE_URL=.*?)```", README.read_text(), re.DOTALL)
+    assert len(blocks) >= 6
+    for block in blocks:
+        (tmp_path / ".env").write_text(block)
+        found = load({}, tmp_path)
+        assert found.llm_model and not found.demo
+        assert found.llm_base_url in block and found.llm_context_window >= 32_000
+
+
+def test_every_link_of_the_readme_leads_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README.read_text()):
+        assert target.startswith("https://") or (README.parent / target).exists(), target
 
 
 if __name__ == "__main__":

@@ -220,3 +220,83 @@ def test_a_question_that_came_while_the_editor_was_open_is_seen_first(tmp_path: 
         screen.pump(CALM)
         assert not (tmp_path / "made").exists()
         press_until(screen, "y", "● Well")
+
+
+@pytest.mark.parametrize(
+    "noise", ["\x1b[[A", "\x1bO5A", "\x1bO2A", "\x1b[121;9u", "\x1b[121;1:3u", "\x1bP1+ra\x1b\\\\"]
+)
+def test_what_terminals_send_that_is_no_letter_decides_nothing(tmp_path: Path, noise: str) -> None:
+    with Loopback([BASH, text_stream("Well.")]) as server, chat(settled(tmp_path), server) as screen:
+        screen.send("go" + ENTER)
+        screen.shows("Esc = no")
+        screen.pump(CALM)
+        screen.send(noise)
+        screen.pump(2 * CALM)
+        assert not server.requests[1:] and "allowed" not in screen.text
+        screen.send(ESC)
+        screen.pump(CALM)
+        screen.send(ESC)  # the first one may have closed a page
+        screen.shows("● Well")
+        assert not (tmp_path / "made").exists()
+
+
+def test_a_key_that_is_held_decides_one_question_and_types_nothing(tmp_path: Path) -> None:
+    again = call_stream(("bash", {"command": "touch second"}))
+    with Loopback([BASH, again, text_stream("Well.")]) as server, chat(settled(tmp_path), server) as screen:
+        screen.send("go" + ENTER)
+        screen.shows("Esc = no")
+        screen.pump(CALM)
+        screen.send("y")
+        screen.shows("touch second(.|\n)*Esc = no")
+        for _ in range(40):
+            screen.send("y")
+            screen.pump(0.03)
+        screen.shows(">$")
+        assert not (tmp_path / "second").exists()
+        press_until(screen, "n", "● Well")
+    assert (tmp_path / "made").exists() and not (tmp_path / "second").exists()
+
+
+def test_a_word_that_is_typed_letter_by_letter_decides_nothing(tmp_path: Path) -> None:
+    with Loopback([BASH, text_stream("Well.")]) as server, chat(settled(tmp_path), server) as screen:
+        screen.send("go" + ENTER)
+        screen.shows("Esc = no")
+        screen.pump(CALM)
+        for letter in "aardvark":
+            screen.send(letter)
+            screen.pump(0.1)
+        screen.shows("> .*rdvark")
+        assert not server.requests[1:] and "allowed" not in screen.text
+        screen.send("\x03")
+        press_until(screen, "n", "● Well")
+
+
+def test_a_page_is_closed_with_the_question_that_it_shows(tmp_path: Path) -> None:
+    with Loopback([BASH, text_stream("Well.")]) as server, chat(settled(tmp_path), server) as screen:
+        screen.send("go" + ENTER)
+        screen.shows("Esc = no")
+        screen.send("?")
+        screen.shows("goes back to decide")
+        os.kill(screen.pid, signal.SIGINT)
+        screen.shows("interrupted(.|\n)*ready")
+        screen.resize(20, 70)
+        screen.send("hello")
+        screen.shows("> hello")
+        screen.send("\x03\x04")
+
+
+def test_what_waits_behind_a_turn_that_was_stopped_comes_back(tmp_path: Path) -> None:
+    hold = threading.Event()
+    slow = Response(before_headers=hold, chunks=text_stream("late").chunks)
+    with Loopback([slow, text_stream("Well.")]) as server, chat(settled(tmp_path), server) as screen:
+        screen.send("go" + ENTER)
+        screen.shows("waiting")
+        screen.send("rm everything" + ENTER)
+        screen.shows("queued: rm everything")
+        screen.send("/stop" + ENTER)
+        screen.shows("interrupted(.|\n)*ready(.|\n)*> rm everything")
+        hold.set()
+        screen.send("\x03")
+        screen.shows(">$")
+        leave(screen)
+    assert not [each for each in server.requests if "rm everything" in each.said]

@@ -266,6 +266,20 @@ def test_what_comes_while_the_editor_is_open_is_there_afterwards(tmp_path: Path)
         assert (tmp_path / "got").read_text() == "typed\n"
 
 
+def test_what_was_typed_for_the_editor_is_not_for_the_chat(tmp_path: Path) -> None:
+    command = editor(tmp_path, "echo OPEN; while [ ! -e go ]; do sleep 0.02; done; printf new > $2")
+    with Loopback([]) as server, chat(settled(tmp_path), server, EDITOR=command) as screen:
+        screen.send("\x07")
+        screen.shows("OPEN")
+        screen.send("typed\nhello")
+        screen.shows("OPEN(.|\n)*hello")  # the terminal echoes: it has them
+        (tmp_path / "go").touch()
+        screen.shows(r"\A agentkit (.|\n)*ready(.|\n)*> new")
+        screen.send("er")
+        screen.shows("> newer")
+        assert "typed" not in screen.text and not server.requests
+
+
 def test_both_end_when_it_is_told_to_while_the_editor_is_open(tmp_path: Path) -> None:
     command = editor(tmp_path, "echo $$ > pid; echo OPEN; exec sleep 100")
     with Loopback([]) as server, chat(settled(tmp_path), server, EDITOR=command, TMPDIR=str(tmp_path)) as screen:

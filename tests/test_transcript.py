@@ -225,7 +225,7 @@ def test_notes_and_failures_say_what_they_have_to() -> None:
 WILD = st.text(alphabet="ab /馬\u0301👩\u200d\n\t\x1b[1m\r\u202e*`|-", max_size=80)
 
 
-@settings(derandomize=True, max_examples=150)
+@settings(max_examples=150)
 @given(WILD, WILD, st.integers(1, 30), st.booleans(), st.booleans())
 def test_no_row_is_wider_than_the_screen_and_nothing_in_it_acts(
     some: str, more: str, columns: int, ok: bool, folded: bool
@@ -390,7 +390,7 @@ MOVES = st.lists(
 )
 
 
-@settings(derandomize=True, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(st.integers(1, 7), max_size=12), MOVES)
 def test_the_window_is_full_or_holds_everything_whatever_happens(
     sizes: list[int], moves: list[tuple[str, int]]
@@ -415,7 +415,7 @@ def test_the_window_is_full_or_holds_everything_whatever_happens(
         assert 0 <= transcript.new <= len(transcript.blocks)
 
 
-@settings(derandomize=True, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(st.integers(1, 7), min_size=20, max_size=30), st.integers(0, 15), st.integers(1, 15), st.integers(1, 9))
 def test_scrolling_up_and_down_comes_back(sizes: list[int], from_end: int, rows: int, height: int) -> None:
     transcript = filled(*sizes)
@@ -577,7 +577,7 @@ def test_what_is_looked_for_stands_out(row: Row, query: str, expected: Row) -> N
     assert [list(each) for each in find.marked([row])] == [list(expected)]
 
 
-@settings(derandomize=True, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(st.text(alphabet="abAß馬\u0301", max_size=6), st.sampled_from(["", "dim"]))), WILD)
 def test_marking_changes_no_text(row: list[tuple[str, str]], query: str) -> None:
     find = Find(Transcript())

@@ -14,6 +14,7 @@ import pytest
 from .fullscreen import FullScreen
 from .loopback import Loopback, Request, Response, call_stream, event, json_error, text_stream
 from .program import WAIT, environment
+from .seeing import CALM
 
 ENTER, ESC, UP = "\r", "\x1b", "\x1b[A"
 BASH = call_stream(("bash", {"command": "touch made && echo it is done"}))
@@ -59,12 +60,13 @@ def test_a_tool_that_asks_waits_for_a_key(tmp_path: Path, key: str, made: bool) 
 
 
 def press_until(screen: FullScreen, key: str, pattern: str) -> None:
-    """A key counts only some time after the question came: press it until it does."""
+    """A key counts only some time after the question came, and after the last key: press it until it does."""
     screen.shows("Esc = no")
-    for _ in range(100):
+    for _ in range(20):
+        screen.pump(CALM)
         screen.send(key)
         try:
-            screen.gone("Esc = no", timeout=0.1)
+            screen.gone("Esc = no", timeout=2 * CALM)
             break
         except AssertionError:
             pass

@@ -81,7 +81,7 @@ def test_an_esc_waits_for_what_may_follow() -> None:
     assert parser.flush() == []
 
 
-@settings(derandomize=True, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(st.one_of(st.binary(max_size=20), st.sampled_from([b"\x1b", b"\x1b[", b"\x1b[200~", b"\x1b[201~"]))))
 def test_no_bytes_break_the_decoder(pieces: list[bytes]) -> None:
     parser = Keys()
@@ -154,7 +154,7 @@ def test_text_wraps_between_words(text: str, cells: int, rows: list[str]) -> Non
     assert wrap(text, cells) == rows
 
 
-@settings(derandomize=True, max_examples=300)
+@settings(max_examples=300)
 @given(st.text(alphabet="ab 馬\u0301😀\n\u200d", max_size=60), st.integers(-1, 12))
 def test_wrapping_always_advances_and_loses_nothing_but_spaces(text: str, cells: int) -> None:
     rows = wrap(text, cells)
@@ -212,7 +212,7 @@ def drawn(view: View, height: int, columns: int = 40) -> list[str]:
     return ["".join(text for text, _ in row).rstrip() for row in rows]
 
 
-@settings(derandomize=True, max_examples=200)
+@settings(max_examples=200)
 @given(
     st.text(alphabet="ab \u99ac\u0301\n", max_size=200),
     st.integers(1, 30),

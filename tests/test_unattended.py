@@ -15,7 +15,6 @@ from agentkit.cancel import Cancel
 from agentkit.events import Answer
 from agentkit.ledger import Ledger
 from agentkit.node import Run
-from agentkit.records import replace
 from agentkit.settings import Settings
 from agentkit.store import State
 from agentkit.unattended import Ended, Unattended
@@ -99,10 +98,13 @@ def spoke(app: App, session: str, channel: str, peer: str, to: str) -> None:
     ids=["anybody may talk", "one that is named", "another is named", "in a group"],
 )
 def test_the_words_of_a_job_that_names_nobody_reach_no_stranger(
-    app: App, allowed: tuple[str, ...], to: str, gets: tuple[str, str]
+    tmp_path: Path, allowed: tuple[str, ...], to: str, gets: tuple[str, str]
 ) -> None:
-    app.settings = replace(app.settings, discord_allowed_users=allowed)
+    url = "http://127.0.0.1:9/v1"
+    settings = Settings("m", url, KEY, 32_000, workspace_dir=tmp_path, discord_allowed_users=allowed)
+    app = App(settings, environ=environment(tmp_path))
     spoke(app, "agent:assistant:direct:7", "discord", "7", to)
     record: dict[str, Any] = {"schedule": {"kind": "every", "every_seconds": 60}, "id": "a", "name": "A"}
     job = app.beside.cron.jobs.add({**record, "payload": {"kind": "system_event", "text": "the plan"}})
     assert app.beside.errands.address(job) == gets
+    app.stop()

@@ -481,7 +481,7 @@ def test_text_that_is_no_text_still_travels() -> None:
     assert json.loads(encode({"content": "a\ud800b ü"})) == {"content": "a?b ü"}
 
 
-@settings(derandomize=True, max_examples=300)
+@settings(max_examples=300)
 @given(
     st.lists(
         st.one_of(st.binary(max_size=40), st.sampled_from([delta("x"), STOP, DONE, "\r", "\n", "data:", "{", "["]))

@@ -22,7 +22,7 @@ from ..printable import printable
 from ..store import is_occasion, typed
 from .mailbox import Mailbox, Signals
 from .others import Others
-from .wording import WAY_BACK, ended, unasked
+from .wording import ended, unasked, way_back
 
 if TYPE_CHECKING:
     from ..envelope import Letter
@@ -333,7 +333,7 @@ class Console:
         for text in unsent:
             self.tell(f"not sent: {text}")
         if unsent and self._chat and self._ended:
-            self.tell(WAY_BACK)
+            self.tell(way_back())
 
     def _left(self) -> float | None:
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())

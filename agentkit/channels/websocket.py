@@ -18,6 +18,7 @@ from ..channel import AnswerAsk, Dispatch
 from ..envelope import Letter, NobodyThere
 from ..errors import SettingsError
 from ..events import Event
+from ..log import hide
 from ..methods import NAME, Methods, Requests, Running, Table
 from ..rpc import NOT_AUTHORISED, TOO_BUSY, RpcError
 from . import closed
@@ -112,7 +113,8 @@ class Gateway:
         self._door = Door(listener, self._server.handler, self._most)
         self._door.open()
         closed.leave(self._app)
-        log.info("the gateway listens at %s", self.url)
+        hide(token)
+        log.info("The gateway listens at %s; the token is in %s.", self.url, self.token_is_in)
 
     def show(self, event: Event) -> None:
         self._methods.awaited.show(event)
@@ -180,7 +182,7 @@ class Gateway:
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         """Refuse a request to connect, or not."""
         if refusal := self._access.refusal(request.path, request.headers):
-            log.info("the gateway has refused a client: %s", refusal.text)
+            log.info("the gateway has refused a client at %s: %s", _where(connection), refusal.text)
             response = connection.respond(refusal.status, f"{refusal.text}\n")
             if refusal.status == 401:
                 response.headers["WWW-Authenticate"] = "Bearer"
@@ -190,6 +192,7 @@ class Gateway:
             return connection.respond(503, "The gateway stops.\n")
         assert isinstance(line, Line)
         if door.is_full if "Authorization" not in request.headers else not door.admit(line):
+            log.info("the gateway has refused a client at %s: %s", _where(connection), CROWDED)
             return connection.respond(503, f"{CROWDED}\n")
         return None
 
@@ -199,15 +202,17 @@ class Gateway:
 
         line = connection.socket
         assert isinstance(line, Line) and connection.request is not None
-        client = Outlet(connection, line, self._backlog)
+        client, where = Outlet(connection, line, self._backlog), _where(connection)
         with suppress(ConnectionClosed, OSError):
             if "Authorization" not in connection.request.headers:
                 refusal = self._refusal(connection, client, line)
                 if refusal:
+                    log.info("the gateway has refused a client at %s: %s", where, refusal[1])
                     connection.close(*refusal)
                     return
             with self._lock:
                 self._clients[line] = client
+            log.info("a client at %s is connected, clients: %d", where, self.clients)
             try:
                 requests = Requests(self._methods.of(client, {"auth": self._auth}), client)
                 while True:
@@ -220,6 +225,7 @@ class Gateway:
                 self._methods.awaited.left(client)
                 with self._lock:
                     del self._clients[line]
+                log.info("a client at %s has left, clients: %d", where, self.clients)
 
     def _refusal(self, connection: ServerConnection, client: Outlet, line: Line) -> tuple[int, str] | None:
         """Is the first message an `auth` request with the token? Nothing else is done before that; returns what to
@@ -248,6 +254,15 @@ class Gateway:
         if not self._access.is_token(token):
             raise RpcError(NOT_AUTHORISED, "That is not the token: it is GATEWAY_TOKEN, or in .state/gateway.token.")
         return True
+
+
+def _where(connection: ServerConnection) -> str:
+    """Where a client is: an IP address and a port."""
+    try:
+        host, port, *_ = connection.remote_address
+    except OSError:  # it has gone already
+        return "?"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class _Only(Table):

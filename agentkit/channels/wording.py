@@ -6,10 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..events import Compacted, Done, Error, Event, Failover, Heard, Interrupted
+from ..invocation import command
 from ..printable import printable, span
 
 LONGEST = 200  # characters
-WAY_BACK = "agentkit --resume goes on with the conversation."
+
+
+def way_back() -> str:
+    """How to go on with what was said, for somebody who has left."""
+    return f"{command('--resume')} goes on with the conversation."
 
 
 def in_words(arguments: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from difflib import SequenceMatcher, unified_diff
 from itertools import takewhile
 
 from ..errors import ToolError
+from .words import visible
 
 LARGEST = 10_000_000  # characters or bytes of a text that is edited, before and after
 PLACES = 100_000  # that one call may replace
@@ -165,12 +166,3 @@ def _shown(line: str, start: int) -> str:
 def _cut(shown: list[str], count: int) -> list[str]:
     more = count - len(shown)
     return [*shown, f"... ({more} more lines, not shown here)"] if more > 0 else shown
-
-
-def visible(text: str) -> str:
-    """`text` with everything escaped that a screen would not show as what it is."""
-    if text.isprintable():
-        return text
-    return "".join(
-        each if each.isprintable() or each in "\n\t" else each.encode("unicode_escape").decode() for each in text
-    )

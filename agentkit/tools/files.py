@@ -15,8 +15,8 @@ from typing import Annotated
 from ..errors import ToolError
 from ..files import Fence
 from ..toolbox import Scope, tool
-from .edits import LARGEST, diff, replaced, visible
-from .words import in_words, one_line, size_of
+from .edits import LARGEST, diff, replaced
+from .words import in_words, one_line, size_of, visible
 
 OUTPUT = 30_000  # characters of a result
 WIDEST = 2000  # characters of a line

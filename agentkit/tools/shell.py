@@ -20,6 +20,7 @@ from ..errors import ToolError
 from ..printable import printable
 from ..toolbox import Scope, tool
 from .processes import holding, in_session
+from .words import visible
 
 LONGEST = 3600  # seconds
 LIMIT = 30_000  # characters of output that the model gets
@@ -36,10 +37,7 @@ NO_TERMINAL = {"TERM": "dumb", "PAGER": "cat", "GIT_PAGER": "cat"}
 def preview(command: str, timeout: float = 120, *, scope: Scope) -> str:
     """What a person decides about: the whole command, where, and nothing in it that a screen would not show."""
     _check(command, timeout)
-    shown = (
-        each if each.isprintable() or each in "\n\t" else each.encode("unicode_escape").decode() for each in command
-    )
-    return f"$ {''.join(shown)}\ncwd {scope.cwd}"
+    return f"$ {visible(command)}\ncwd {scope.cwd}"
 
 
 @tool(asks=True, preview=preview)

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..errors import ToolError
 from ..printable import printable
+
+# Letters that look like nothing (Default_Ignorable_Code_Point of Unicode, and blank ones), though Python finds them
+# printable; what chooses between the pictures of the character before stays.
+_BLANK = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0\U000e0100-\U000e01ef]|(?<![^\x00-\x7f])[\ufe00-\ufe0f]"
+)
 
 _WORDS = {
     errno.ENOENT: "there is no file or folder {path}",
@@ -39,6 +46,18 @@ def in_words(path: str) -> Iterator[None]:
 def one_line(name: str) -> str:
     """A file's name as it can stand in a list: control characters in it cannot pretend to be further names."""
     return name if name.isprintable() else printable(name).replace("\n", "\ufffd").replace("\t", "\ufffd")
+
+
+def visible(text: str) -> str:
+    """A text in which nothing is that a screen would not show: what people decide about hides nothing."""
+    if text.isprintable() and not _BLANK.search(text):
+        return text
+    shown = (each if each.isprintable() or each in "\n\t" else _escaped(each) for each in text)
+    return _BLANK.sub(lambda found: _escaped(found[0]), "".join(shown))
+
+
+def _escaped(text: str) -> str:
+    return text.encode("unicode_escape").decode()
 
 
 def size_of(count: int) -> str:

@@ -1,8 +1,9 @@
 """Measure and print a table: `python -m tests.bench [NAME...] [--json FILE]`, from the root of the repository.
 
-NAME: measure only the figures whose names begin so. A number is the median of several rounds. Where a bare program sets
-the floor, the two run in turns, so that a busy machine slows both, and the bar holds for the ratio. A missed bar is
-reported, and is no failure: the exit code is 1 only where a figure could not be measured at all.
+NAME: measure only the figures whose names begin so; FILE: where they are written as JSON, else bench.json. A number is
+the median of several rounds. Where a bare program sets the floor, the two run in turns, so that a busy machine slows
+both, and the bar holds for the ratio. A missed bar is reported, and is no failure: the exit code is 1 only where a
+figure could not be measured at all.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ ROW = "{:<30} {:>11} {:>11} {:>6} {:>10}  {:<7} {}"
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help="only figures whose names begin so")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="also write the figures to this file")
+    parser.add_argument(
+        "--json", metavar="FILE", type=Path, default=Path("bench.json"), help="where to write the figures (bench.json)"
+    )
     options = parser.parse_args()
     for topic in TOPICS:
         import_module(f"{__package__}.{topic}")
@@ -68,9 +71,9 @@ def main() -> int:
     print(f"Missed: {', '.join(missed)}." if missed else "Every bar that was measured is held.")
     if failed:
         print(f"Not measured: {', '.join(failed)}.")
-    if options.json:
-        machine = {"python": platform.python_version(), "system": platform.platform()}
-        options.json.write_text(json.dumps({**machine, "figures": records}, indent=1) + "\n")
+    machine = {"python": platform.python_version(), "system": platform.platform()}
+    options.json.write_text(json.dumps({**machine, "missed": missed, "figures": records}, indent=1) + "\n")
+    print(f"Written to {options.json}.")
     return 1 if failed else 0
 
 

@@ -47,8 +47,10 @@ class Running(Protocol):
     """What the screen needs of the App, once that is built."""
 
     commands: Commands
-    settings: Settings
     workspace: Path
+
+    @property
+    def settings(self) -> Settings: ...
 
     def start(self) -> None: ...
     def open(self, inbound: Inbound) -> None: ...
@@ -239,7 +241,7 @@ class Tui:
         self._chat.event(event)
         self._controls.told()
         if ends:
-            self.talk.ended()
+            self.talk.ended(event)
 
     def _begin(self, app: Running) -> None:
         """The program is there."""
@@ -290,8 +292,8 @@ class Tui:
         if number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
             self._code = 128 + number
             self.talk.leave()
-        elif self._elsewhere is not None:
-            pass  # they are meant for whoever has the terminal
+        elif self._elsewhere is not None or self.talk.leaving:
+            pass  # they are meant for whoever has the terminal, which may be gone
         elif number == signal.SIGWINCH:
             self._screen.resized()
         elif number == signal.SIGTSTP:
@@ -331,7 +333,7 @@ class Tui:
     def _edited(self, edited: Edited) -> None:
         self._elsewhere = None
         self._chat.questions.hidden()
-        self._screen.enter()
+        self._screen.take_back()
         if edited.trouble:
             self._bars.hint = f"the draft is as it was: {edited.trouble}"
         elif edited.text != self._controls.editor.message:  # else what is folded stays so

@@ -19,7 +19,7 @@ from .keys import Key
 from .pager import Pager
 from .popup import Popup
 from .prompts import Finding, Prompt, Reasoning, Recalling
-from .question import SETTLED
+from .question import CALM, SETTLED
 from .recall import History, Search
 from .style import Row
 from .talk import Talk, warning
@@ -67,6 +67,8 @@ class Controls:
         self._popup: Popup | None = None
         self._find: Find | None = None
         self._letter: tuple[str, float, str] | None = None  # that may decide, since when, and the question's id
+        self._pressed = 0.0  # when something was pressed last
+        self._page_asks = ""  # the id of the question that the page shows
         self.view = View(
             header=bars.header,
             status=self._status,
@@ -93,13 +95,15 @@ class Controls:
 
     def press(self, keys: Sequence[Key]) -> None:
         """Take keys that came together."""
+        now = time.monotonic()
+        alone, self._pressed = len(keys) == 1 and now - self._pressed >= CALM, now
         for key in keys:
-            if self._letter is not None and self._goes_on(key):
-                continue
+            if self._letter is not None:
+                self._goes_on(key)
             hint, self._bars.hint = self._bars.hint, ""
             if key.name in SCROLLS and self.view.page is None:
                 self._scroll(key)
-            elif not (self._to_open(key) or self._to_question(key, alone=len(keys) == 1)):
+            elif not (self._to_open(key) or self._to_question(key, alone)):
                 self._to_draft(key, hint)
             self._follow()
 
@@ -112,15 +116,19 @@ class Controls:
         """Nothing has followed a letter: it decides. False: there is none yet."""
         if self._letter is None or now < self._letter[1] + SETTLED:
             return False
-        letter, _, asked = self._letter
+        letter, since, asked = self._letter
         self._letter = None
-        self._decide(letter, asked)
-        self._follow()
+        if self._chat.questions.may_be_decided(since):  # it was seen all the while
+            self._decide(letter, asked)
+            self._follow()
         return True
 
     def told(self) -> None:
-        """Something has come: a question has the strip, and one that is over needs no reason."""
-        if self._chat.questions:
+        """Something has come: a question has the strip, and one that is over needs no reason and no page."""
+        questions = self._chat.questions
+        if self._page_asks and not (questions and questions.first.id == self._page_asks):
+            self.view.page, self._page_asks = None, ""
+        if questions:
             self._popup = None
         elif isinstance(self._prompt, Reasoning):
             self._prompt, self._bars.hint = None, ""
@@ -141,7 +149,7 @@ class Controls:
         if page is None:
             return False
         if not page.key(key, self.view.heights(*self._program.size).transcript):
-            self.view.page = None
+            self.view.page, self._page_asks = None, ""
         return True
 
     def _to_prompt(self, key: Key) -> bool:
@@ -169,8 +177,9 @@ class Controls:
         return True
 
     def _to_question(self, key: Key, alone: bool) -> bool:
-        """A letter decides only on an empty line, when it came alone (a paste without brackets does not) and nothing
-        follows it at once, and when all of the question could be seen for a moment."""
+        """A letter decides only on an empty line, when nothing came shortly before it (as in a paste without brackets,
+        in a word, or from a key that is held) and nothing follows it, and when all of the question could be seen for a
+        moment. Else it does nothing at all."""
         questions = self._chat.questions
         if not questions:
             return False
@@ -182,28 +191,22 @@ class Controls:
             return True
         if key.name != "text" or self.editor.text or not set(key.text.lower()) <= set("yant?"):
             return False
-        if not alone or len(key.text) > 1:
-            return True
         letter = key.text.lower()
         if letter == "?":
             self._show_question()
-        elif questions.may_be_decided(now := time.monotonic()) and not (letter in "at" and questions.is_of_person):
+            return True
+        may_be_decided = alone and len(letter) == 1 and questions.may_be_decided(now := time.monotonic())
+        if may_be_decided and not (letter in "at" and questions.is_of_person):
             self._letter = letter, now, questions.first.id
         return True
 
-    def _goes_on(self, key: Key) -> bool:
-        """Something follows a letter at once. The same one decides; after another one both are a word for the line, for
-        somebody was typing when the question came."""
+    def _goes_on(self, key: Key) -> None:
+        """Something follows a letter at once: a word for the line, for somebody was typing when the question came; or
+        the same again, from a key that is held."""
         assert self._letter is not None
-        letter, _, asked = self._letter
-        self._letter = None
-        if key.name == "text" and key.text.lower() == letter:
-            self._decide(letter, asked)
-            self._follow()
-            return True
-        if key.name == "text":
+        letter, self._letter = self._letter[0], None
+        if key.name == "text" and key.text.lower() != letter:
             self.editor.insert(letter)
-        return False
 
     def _decide(self, letter: str, asked: str) -> None:
         questions = self._chat.questions
@@ -311,11 +314,12 @@ class Controls:
             self._program.decide(Answer("deny", why))
 
     def _show_keys(self) -> None:
-        self.view.page = Pager("Keys", keytable.rows)
+        self.view.page, self._page_asks = Pager("Keys", keytable.rows), ""
 
     def _show_question(self) -> None:
         questions = self._chat.questions
-        self.view.page = Pager(questions.title, questions.page, "Esc goes back to decide")
+        self.view.page = Pager(questions.title, questions.page(), "Esc goes back to decide")
+        self._page_asks = questions.first.id
 
     # -- what is shown
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import stat
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -76,7 +77,10 @@ class Elsewhere:
 
     def _read(self) -> Edited:
         try:
-            with self._path.open("rb") as file:
+            fd = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # it may be a pipe by now
+            with open(fd, "rb") as file:
+                if not stat.S_ISREG(os.fstat(fd).st_mode):
+                    return Edited("", "what was left in its place is no file")
                 data = file.read(LARGEST + 1)
         except OSError as error:
             return Edited("", f"what was written cannot be read ({error.strerror})")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ...invocation import command
 from ...printable import printable
-from ..wording import WAY_BACK
+from ..wording import way_back
 
 if TYPE_CHECKING:
     from ...session import View
@@ -27,10 +27,10 @@ def farewell(
         print(f"not sent: {printable(text)}", file=sys.stderr)
     if session is None or not session.messages:
         if unsent:
-            print(WAY_BACK, file=sys.stderr)
+            print(way_back(), file=sys.stderr)
     elif session.trouble:
         print(f"not all of it is saved: {session.trouble}", file=sys.stderr)
     else:
         agent = [] if session.agent == usual else ["--agent", session.agent]
-        words = ["agentkit", *options, *agent, "--session", session.conversation]
-        print(f"{shlex.join(words)} goes on with this conversation.")
+        again = command(*options, *agent, "--session", session.conversation)
+        print(f"{again} goes on with this conversation.")

@@ -22,18 +22,26 @@ class Key(NamedTuple):
     text: str = ""
 
 
-_SEQUENCE = re.compile(rb"\x1b(?:\[([0-?]*)[ -/]*([@-~])|O([ -~]))")
-_BEGUN = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*|O)?")
+# CSI, with the function keys of the Linux console; SS3, which older terminals give parameters.
+_SEQUENCE = re.compile(
+    rb"\x1b(?:\[\[(?P<console>[A-E])|\[(?P<given>[0-?]*)[ -/]*(?P<final>[@-Z\\-~])|O[0-9;]*(?P<ss3>[ -/:<-~]))"
+)
+_BEGUN = re.compile(rb"\x1b(?:\[\[|\[[0-?]*[ -/]*|O[0-9;]*)?")
+# What a terminal answers that was asked something: OSC, DCS, SOS, PM, APC, up to BEL or ST.
+_ANSWER = re.compile(rb"\x1b[\]PX^_][^\x07\x18\x1a\x1b]*(?:\x07|\x1b\\|(?P<cut>\x1b?\Z)|(?P<broken>[\x18\x1a\x1b]))")
+LONGEST_ANSWER = 4096  # bytes
 _RUN = re.compile(rb"[^\x00-\x1f\x7f]*")
 _BEGUN_CHARACTER = re.compile(rb"(?:[\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xbf]{0,2})$")
 _LETTERS = {
     "A": "up", "B": "down", "C": "right", "D": "left", "H": "home", "F": "end", "Z": "S-tab", "M": "enter",
     "P": "f1", "Q": "f2", "R": "f3", "S": "f4",
 }  # fmt: skip
+_CONSOLE = {"A": "f1", "B": "f2", "C": "f3", "D": "f4", "E": "f5"}
 _NUMBERS = {
     1: "home", 2: "insert", 3: "delete", 4: "end", 5: "pgup", 6: "pgdn", 7: "home", 8: "end", 11: "f1", 12: "f2",
 }  # fmt: skip
 _CONTROLS = {0x0D: "enter", 0x09: "tab", 0x7F: "backspace", 0x08: "backspace", 0x1B: "esc", 0x00: "C-space"}
+OTHER = 8 | 16 | 32  # modifiers: Super, Hyper, Meta
 _CODES = {13: "enter", 9: "tab", 127: "backspace", 27: "esc", 32: "space"}
 _WHEEL = {64: "wheel-up", 65: "wheel-down"}
 
@@ -73,6 +81,10 @@ class Keys:
         if not self._bytes.startswith(b"\x1b"):
             return []
         rest, self._bytes = self._bytes[1:], b""
+        if len(rest) == 1 and rest in b"[O]PX^_":
+            return [Key(f"M-{rest.decode()}")]
+        if (rest and _BEGUN.fullmatch(b"\x1b" + rest)) or _ANSWER.match(b"\x1b" + rest):
+            return []  # it has no end, and is no text
         return [Key("esc"), *self.feed(rest)]
 
     def _next(self, at: int, keys: list[Key]) -> int:
@@ -93,6 +105,11 @@ class Keys:
 
     def _escape(self, at: int, keys: list[Key]) -> int:
         left = len(self._bytes) - at
+        if found := _ANSWER.match(self._bytes, at):
+            size = found.end() - at
+            if found["cut"] is None:
+                return size - (found["broken"] == b"\x1b")
+            return size if size > LONGEST_ANSWER else 0
         if found := _SEQUENCE.match(self._bytes, at):
             size = found.end() - at
             if found[0] == b"\x1b[M":  # a mouse report of the old form: three bytes follow
@@ -138,16 +155,20 @@ class Keys:
 
 def _named(found: re.Match[bytes]) -> Key | None:
     """The key of a whole sequence; None for what is no key."""
-    if found[3] is not None:
-        name = _LETTERS.get(found[3].decode())
+    if found["given"] is None:
+        name = _CONSOLE.get((found["console"] or b"").decode()) or _LETTERS.get((found["ss3"] or b"").decode())
         return Key(name) if name else None
-    parameters, final = found[1].decode(), found[2].decode()
+    parameters, final = found["given"].decode(), found["final"].decode()
     if parameters.startswith("<"):
         button = parameters[1:].partition(";")[0]
         wheel = _WHEEL.get(int(button)) if button.isdigit() and final == "M" else None
         return Key(wheel) if wheel else None
-    numbers = [int(each) if each.isdigit() else 1 for each in re.split("[;:]", parameters)]
-    modifiers = (numbers[1] - 1 if len(numbers) > 1 else 0) & 7
+    fields = [each.split(":") for each in parameters.split(";")]
+    numbers = [int(each[0]) if each[0].isdigit() else 1 for each in fields]
+    modifiers = numbers[1] - 1 if len(numbers) > 1 else 0
+    if modifiers & OTHER or (len(fields) > 1 and fields[1][1:2] == ["3"]):  # such a key is not ours, nor its release
+        return None
+    modifiers &= 7
     if final == "~" and numbers[0] == 27 and len(numbers) > 2:
         name = _coded(numbers[2])
     elif final == "~":

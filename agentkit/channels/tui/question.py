@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ...events import Ask
 from ...printable import printable
@@ -11,8 +11,8 @@ from .style import Row, Span
 from .wrap import clip, spread, width
 
 ROWS = 5  # of what is to be decided; three more are around it
-SETTLED = 0.2  # seconds after which nothing has followed a letter: it is no word that somebody types
-CALM = 0.3  # seconds that a question is on the screen before a key can answer it
+SETTLED = 0.35  # seconds after which nothing has followed a letter: it is no word that somebody types
+CALM = 0.3  # seconds that a question is on the screen, and nothing is pressed, before a key can answer it
 DIFFS = ("edit_file", "write_file")
 
 # The same in less and less room.
@@ -89,9 +89,10 @@ class Questions:
         ask = self.first
         return [[(line, _style(line, number, ask.tool))] for number, line in enumerate(_printable(ask))]
 
-    def page(self, columns: int) -> list[Row]:
-        """All of what is to be decided."""
-        return [row for line in self.lines() for row in spread(line, columns)]
+    def page(self) -> Callable[[int], list[Row]]:
+        """All of what is to be decided, for any width."""
+        lines = self.lines()
+        return lambda columns: [row for line in lines for row in spread(line, columns)]
 
     def rows(self, columns: int, busy: str, esc: bool) -> list[Row]:
         """The strip. busy: why letters do not decide now, empty: they do; esc: does Esc?"""

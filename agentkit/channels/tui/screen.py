@@ -8,6 +8,7 @@ import locale
 import os
 import signal
 import sys
+import termios
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -58,7 +59,7 @@ class Screen:
 
     def enter(self) -> None:
         """Set the terminal up, also after it was given back."""
-        with self._terminal():
+        with self._terminal(), contextlib.suppress(curses.error):  # it may be gone
             curses.noecho()
             curses.raw()
             curses.nonl()
@@ -71,6 +72,12 @@ class Screen:
         self._mix()
         self._send(PASTE + MOUSE * self._mouse)
         self.resized()
+
+    def take_back(self) -> None:
+        """The program that had the terminal has ended: what was typed for that one is not for us."""
+        with contextlib.suppress(termios.error):
+            termios.tcflush(self.keys, termios.TCIFLUSH)
+        self.enter()
 
     def _mix(self) -> None:
         """Work out the attribute of each style. Colours are a help: NO_COLOR (no-color.org) and many terminals do
@@ -140,8 +147,11 @@ class Screen:
 
     def resized(self) -> None:
         """The terminal has another size now, or shows something else."""
-        columns, rows = os.get_terminal_size(self._tty)
-        with self._terminal():
+        try:
+            columns, rows = os.get_terminal_size(self._tty)
+        except OSError:  # it is gone
+            return
+        with self._terminal(), contextlib.suppress(curses.error):
             curses.resizeterm(max(1, rows), max(1, columns))
         self._window.clearok(True)
 
@@ -176,7 +186,7 @@ class Screen:
         self._send(MOUSE if on else MOUSE_OFF)
 
     def lend(self, argv: Sequence[str]) -> Popen[bytes]:
-        """Give the terminal to another program, which begins on it; `enter` takes it back. Raises OSError."""
+        """Give the terminal to another program, which begins on it; `take_back` ends that. Raises OSError."""
         from subprocess import Popen
 
         self.leave()

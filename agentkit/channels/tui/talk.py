@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ...channel import Dispatch
 from ...command import Commands, is_command
-from ...events import Inbound
+from ...events import Event, Inbound, Interrupted
 from ..others import Others
 from .bars import Bars
 from .chat import Chat, Draft
@@ -57,10 +57,13 @@ class Talk:
         while self._app and self._chat.waiting and not self._chat.turn and not self.leaving:
             self._say(self._chat.waiting.popleft())
 
-    def ended(self) -> None:
-        """A turn is over, or a command that ran beside it."""
+    def ended(self, event: Event) -> None:
+        """A turn is over, or a command that ran beside it. What waits behind one that was stopped, however it was, is
+        not sent by itself."""
         if self.leaving and not self._chat.turn:
             self.left = True
+        if isinstance(event, Interrupted) and not self._chat.turn and self._chat.waiting and not self.leaving:
+            self._take_back()
         self.go_on()
 
     def interrupt(self) -> bool:

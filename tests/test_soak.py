@@ -22,7 +22,8 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="it c
 
 def test_a_short_soak_holds(tmp_path: Path) -> None:
     told: list[str] = []
-    outcome = play(tmp_path, Plan(3.0, 5, clients=3, pause=0.5, ends=False, points=False), told.append)
+    plan = Plan(2.0, 5, clients=3, pause=0.4, failing=0.1, patience=0.3, ends=False, points=False)
+    outcome = play(tmp_path, plan, told.append)
     assert outcome.wrong == []
     assert "Nothing is wrong" in outcome.report and "seed 5" in outcome.report
 

@@ -6,26 +6,21 @@ Context windows are told in many ways: vLLM and OpenRouter in the list of models
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import quote, urlsplit
 
 from .cancel import Cancel
-from .client import Client, classify, endpoints
+from .client import Client, endpoints
 from .errors import Cancelled, LLMError
 from .events import Text
-from .exchange import Connected, Exchange
+from .fetch import answer, json_at
 from .records import dataclass
 from .wire import Reply, request
 
-if TYPE_CHECKING:
-    from requests import Response
-
-LARGEST = 16 << 20  # bytes of an answer: the longest lists of models have one or two million
 LOWEST, HIGHEST = 128, 1_000_000_000  # tokens that a context window may have
 
 # Of an entry in the list of models. What the model was made for is more than what is served of it, often.
@@ -42,7 +37,10 @@ REPORT = {
         "parameters": {"type": "object", "properties": {"word": {"type": "string"}}, "required": ["word"]},
     },
 }
-MOST = 300  # tokens of an answer, the thoughts of a model among them
+# Tokens of an answer, the thoughts of a model among them; in the words of most servers, of those of OpenAI's models that
+# think, and of those that know neither.
+MOST = 600
+LIMITS: Sequence[Mapping[str, int]] = ({"max_tokens": MOST}, {"max_completion_tokens": MOST}, {})
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,8 @@ class Model:
 @dataclass(frozen=True)
 class Trial:
     """What came of two small requests. streams: the answer came in pieces; calls_tools: it called the one it was told
-    to; counts: the server told the tokens; model: the one that was asked; seconds: that both took."""
+    to; counts: the server told the tokens; model: the one that was asked; seconds: that both took; tokens: likewise, 0
+    where they are not told."""
 
     text: str
     streams: bool
@@ -64,6 +63,7 @@ class Trial:
     counts: bool
     model: str
     seconds: float
+    tokens: int = 0
 
 
 def models(base_url: str, api_key: str, timeout: float = 10.0) -> list[Model]:
@@ -71,7 +71,7 @@ def models(base_url: str, api_key: str, timeout: float = 10.0) -> list[Model]:
     nowhere: LLMError | None = None
     for url in endpoints(base_url):
         try:
-            return _listed(_json(url.removesuffix("/chat/completions") + "/models", api_key, timeout))
+            return _listed(json_at(url.removesuffix("/chat/completions") + "/models", api_key, timeout))
         except LLMError as error:
             if error.status not in (404, 405):
                 raise
@@ -94,16 +94,19 @@ def window(base_url: str, api_key: str, model: str, timeout: float = 5.0) -> int
     return None
 
 
-def trial(base_url: str, api_key: str, model: str, timeout: float = 30.0) -> Trial:
-    """Have a model answer, and call a tool. timeout: seconds for both. Raises LLMError."""
+def trial(
+    base_url: str, api_key: str, model: str, timeout: float = 30.0, extra: Mapping[str, Any] | None = None
+) -> Trial:
+    """Have a model answer, and call a tool. timeout: seconds for both; extra: as `wire.request` has it. Raises
+    LLMError."""
     client = Client(base_url, api_key, timeout=timeout)
     cancel, began = Cancel(), time.monotonic()
     alarm = threading.Timer(timeout, cancel.set)
     alarm.daemon = True
     alarm.start()
     try:
-        reply, pieces = _ask(client, model, COUNT, [], cancel)
-        called, _ = _ask(client, model, CALL, [REPORT], cancel)
+        limit, reply, pieces = _limited(client, model, dict(extra or {}), cancel)
+        called, _ = _ask(client, model, CALL, [REPORT], {**limit, **(extra or {})}, cancel)
     except Cancelled:
         host = urlsplit(base_url).netloc
         raise LLMError("timeout", f"{model} at {host} had not answered after {timeout:g} s. Try again later.") from None
@@ -111,27 +114,43 @@ def trial(base_url: str, api_key: str, model: str, timeout: float = 30.0) -> Tri
         alarm.cancel()
         client.close()
     calls_tools = any(each.name == "report" for each in called.calls)
-    text, seconds = reply.text.strip(), time.monotonic() - began
-    return Trial(text, pieces > 1, calls_tools, reply.usage is not None, model, round(seconds, 1))
+    text, seconds = reply.text.strip(), round(time.monotonic() - began, 1)
+    tokens = sum((each.usage or {}).get("total_tokens", 0) for each in (reply, called))
+    return Trial(text, pieces > 1, calls_tools, reply.usage is not None, model, seconds, tokens)
 
 
 def skew(base_url: str, timeout: float = 5.0) -> float | None:
     """The seconds by which this machine's clock is ahead of a server's; None: it does not tell the time."""
     try:
-        answer = _answered(f"{_host(base_url)}/", "", timeout)
+        found = answer(f"{_host(base_url)}/", "", timeout)
     except LLMError:
         return None
     try:
-        then = parsedate_to_datetime(answer.headers["date"]).timestamp()
+        then = parsedate_to_datetime(found.headers["date"]).timestamp()
     except (LookupError, TypeError, ValueError):
         return None
     return time.time() - then
 
 
-def _ask(client: Client, model: str, text: str, tools: list[dict[str, Any]], cancel: Cancel) -> tuple[Reply, int]:
+def _limited(
+    client: Client, model: str, extra: Mapping[str, Any], cancel: Cancel
+) -> tuple[Mapping[str, int], Reply, int]:
+    """The limit of an answer's length that the server takes; then as `_ask`."""
+    for limit in LIMITS[:-1]:
+        try:
+            return (limit, *_ask(client, model, COUNT, [], {**limit, **extra}, cancel))
+        except LLMError as error:
+            if error.status not in (400, 422) or "tokens" not in error.detail:
+                raise
+    return (LIMITS[-1], *_ask(client, model, COUNT, [], extra, cancel))
+
+
+def _ask(
+    client: Client, model: str, text: str, tools: list[dict[str, Any]], extra: Mapping[str, Any], cancel: Cancel
+) -> tuple[Reply, int]:
     """The reply, and in how many pieces its text came."""
     messages = [{"role": "user", "content": text}]
-    stream = client.stream(request(model, "", messages, tools, {"max_tokens": MOST}), cancel)
+    stream = client.stream(request(model, "", messages, tools, dict(extra)), cancel)
     pieces = 0
     try:
         while True:
@@ -150,29 +169,30 @@ def _of_list(base_url: str, api_key: str, model: str, timeout: float) -> int | N
 
 
 def _made_for(base_url: str, api_key: str, model: str, timeout: float) -> int | None:
-    found = _json(endpoints(base_url)[0].removesuffix("/chat/completions") + "/models", api_key, timeout)
+    found = json_at(endpoints(base_url)[0].removesuffix("/chat/completions") + "/models", api_key, timeout)
     return next((_window(each, MADE_FOR) for each in found["data"] if each["id"] == model), None)
 
 
 def _of_llama(base_url: str, api_key: str, model: str, timeout: float) -> int | None:
-    found = _json(f"{_host(base_url)}/props", api_key, timeout)
+    """One that has several models wants to be told which; one of a single model does not look."""
+    found = json_at(f"{_host(base_url)}/props?model={quote(model)}", api_key, timeout)
     return _tokens(found["default_generation_settings"].get("n_ctx"))
 
 
 def _of_studio(base_url: str, api_key: str, model: str, timeout: float) -> int | None:
-    found = _json(f"{_host(base_url)}/api/v0/models", api_key, timeout)
+    found = json_at(f"{_host(base_url)}/api/v0/models", api_key, timeout)
     return next((_window(each) for each in found["data"] if each["id"] == model), None)
 
 
 def _of_ollama(base_url: str, api_key: str, model: str, timeout: float) -> int | None:
-    found = _json(f"{_host(base_url)}/api/ps", api_key, timeout)
+    found = json_at(f"{_host(base_url)}/api/ps", api_key, timeout)
     names = (model, f"{model}:latest")
     return next((_tokens(each["context_length"]) for each in found["models"] if each["name"] in names), None)
 
 
 def _of_ollama_file(base_url: str, api_key: str, model: str, timeout: float) -> int | None:
     """What the model's own file sets; what it was made for says nothing of what is served."""
-    found = _json(f"{_host(base_url)}/api/show", api_key, timeout, {"model": model})
+    found = json_at(f"{_host(base_url)}/api/show", api_key, timeout, {"model": model})
     lines = (line.split() for line in found["parameters"].splitlines())
     return next((_tokens(int(words[1])) for words in lines if words[:1] == ["num_ctx"]), None)
 
@@ -221,63 +241,3 @@ def _window(entry: Mapping[str, Any], names: Sequence[str] = SERVED) -> int | No
 def _tokens(value: Any) -> int | None:
     is_number = isinstance(value, int) and not isinstance(value, bool)
     return value if is_number and LOWEST <= value <= HIGHEST else None
-
-
-def _json(url: str, key: str, timeout: float, body: Mapping[str, Any] | None = None) -> Any:
-    """What is at an address. Raises LLMError, also where it is no JSON."""
-    try:
-        return json.loads(fetched(url, key, timeout, body))
-    except (ValueError, RecursionError):
-        host = urlsplit(url).netloc
-        cure = "Check that LLM_BASE_URL is the API's address, with /v1 where the server wants it."
-        raise LLMError("bad_request", f"{host} answered with something else than JSON. {cure}") from None
-
-
-class Answer(NamedTuple):
-    """status, headers: as HTTP has them; body: all of it."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-def fetched(url: str, key: str, timeout: float, body: Mapping[str, Any] | None = None, scheme: str = "Bearer") -> bytes:
-    """What is at an address; body: sent there as JSON; timeout: seconds for all of it; scheme: how the key is shown.
-    Raises LLMError."""
-    answer = _answered(url, key, timeout, body, scheme)
-    if answer.status != 200:
-        raise classify(answer.status, answer.headers, answer.body.replace(key.encode() or b"\0", b"[key]"))
-    return answer.body
-
-
-def _answered(
-    url: str, key: str, timeout: float, body: Mapping[str, Any] | None = None, scheme: str = "Bearer"
-) -> Answer:
-    from . import adapter  # and with it requests, which takes long to load
-
-    session = adapter.session(direct=False)
-
-    def send(connected: Connected) -> Response:
-        data = None if body is None else json.dumps(body).encode()
-        return adapter.ask(session, url, key, data, (timeout, timeout), connected, scheme=scheme)
-
-    exchange = Exchange(send, timeout)
-    host = urlsplit(url).netloc
-    late = LLMError("timeout", f"{host} had not answered after {timeout:.0f} s. Is it running, and is it that address?")
-    try:
-        response = exchange.response()
-        if response is None:
-            raise late
-        if isinstance(response, Exception):
-            raise classify(None, {}, b"", response)
-        data = b""
-        while len(data) <= LARGEST and (chunk := exchange.read()):
-            data += chunk
-        if exchange.expired:
-            raise late
-        if response.status_code == 200 and exchange.broken is not None:
-            raise classify(None, {}, b"", exchange.broken)
-        return Answer(response.status_code, response.headers, data)
-    finally:
-        exchange.close()
-        session.close()

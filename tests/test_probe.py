@@ -20,7 +20,7 @@ def pages(found: Mapping[str, Any]) -> Callable[[Request, int], Response]:
     """A server that has these at their paths, and nothing else."""
 
     def answer(request: Request, index: int) -> Response:
-        value = found.get(request.path)
+        value = found.get(request.path.partition("?")[0])
         return (
             json_error(404, "not found")
             if value is None

@@ -2,114 +2,108 @@
 
 from __future__ import annotations
 
-import logging
 import os
+import re
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
 
-from .checks import Case, Finding, Level, disk, endpoint, machine, setup, ways
+from . import log
+from .checks import Case, Finding, Level, content, disk, endpoint, machine, setup, terminal, ways
+from .checks.together import Check, side_by_side
 from .errors import SettingsError
-from .printable import printable
-from .settings import Settings, load
+from .settings import VARIABLES, Settings, load
 
-log = logging.getLogger("agentkit")
-
-PATIENCE = 55.0  # seconds that all servers together may take
+PATIENCE = 55.0  # seconds that all checks together may take
+SLOW = 1.0  # seconds from which on it is said how long one took
 COLORS: Mapping[Level, str] = {"ok": "\x1b[32m", "warn": "\x1b[33m", "FAIL": "\x1b[31m"}
-
-Check = Callable[[], Iterator[Finding]]
 
 
 def doctor(environ: Mapping[str, str], cwd: Path, env_file: Path | None, overrides: Mapping[str, str]) -> int:
     """Look at everything, and say it; returns the exit code: 0 nothing fails, 1 something does, 2 the settings are
-    broken, so that nothing starts.
+    broken, so that nothing else starts.
 
     env_file, overrides: as `settings.load` has them.
     """
     case = _case(environ, cwd, env_file, overrides)
+    # What goes wrong in a check itself is told there; a workspace that is not there is not made for it.
+    examples = [each.example for each in VARIABLES]
+    secrets = [each for each in (case.settings.secrets if case.settings else ()) if each not in examples]
+    log.start(case.workspace, "error", secrets)
+    colored = sys.stdout.isatty() and not environ.get("NO_COLOR") and environ.get("TERM", "dumb") != "dumb"
     count: dict[Level, int] = {"ok": 0, "warn": 0, "FAIL": 0}
-    for found in _findings(case):
-        count[found.level] += 1
-        _say(found)
-    print(f"\n{count['FAIL']} failed, {count['warn']} to look at, {count['ok']} fine.")
+    try:
+        for found in side_by_side(_checks(case), PATIENCE):
+            count[found.level] += 1
+            _say(found, colored)
+        print(f"\n{count['FAIL']} failed, {count['warn']} to look at, {count['ok']} fine.", flush=True)
+    except BrokenPipeError:  # nobody reads on
+        return 1
     return 2 if case.problems else 1 if count["FAIL"] else 0
 
 
 def _case(environ: Mapping[str, str], cwd: Path, env_file: Path | None, overrides: Mapping[str, str]) -> Case:
-    stated = Path(overrides.get("WORKSPACE_DIR") or environ.get("WORKSPACE_DIR") or "workspace")
+    """With settings that are broken, the rest of them is of use."""
+    problems: tuple[str, ...] = ()
+    settings = None
     try:
         settings = load(environ, cwd, env_file=env_file, overrides=overrides)
     except SettingsError as error:
-        return Case(environ, cwd, env_file, cwd / stated.expanduser(), None, error.problems)
-    return Case(environ, cwd, env_file, settings.workspace_dir or cwd / "workspace", settings)
+        problems = error.problems
+        settings = _rest(environ, cwd, env_file, {**overrides, **_mended(problems)})
+    workspace = (settings and settings.workspace_dir) or cwd / "workspace"
+    return Case(environ, cwd, env_file, workspace, settings, problems)
 
 
-def _findings(case: Case) -> Iterator[Finding]:
-    here: dict[str, Check] = {
-        topic.__name__.rpartition(".")[2]: partial(topic.check, case) for topic in (setup, machine, disk)
-    }
-    for name, check in here.items():
-        yield from _guarded(name, check)
-    if case.settings is not None:
-        yield from _guarded("gateway", partial(ways.gateway, case.settings))
-        yield from _side_by_side(_remote(case.settings))
-
-
-def _remote(settings: Settings) -> dict[str, Check]:
-    """What others are asked for."""
-    found: dict[str, Check] = {}
-    for each in () if settings.demo else settings.profiles:
-        found[f"key {each.number}"] = partial(endpoint.check, settings, each)
-    if settings.discord_bot_token:
-        found["Discord"] = partial(ways.discord, settings)
-    return found
-
-
-def _side_by_side(checks: Mapping[str, Check]) -> Iterator[Finding]:
-    """All at once, each in a thread; what is not there in time is said to be late."""
-    boxes: dict[str, SimpleQueue[Finding | None]] = {}
-    for name, check in checks.items():
-        boxes[name] = SimpleQueue()
-        threading.Thread(target=_into, args=(boxes[name], name, check), name=name, daemon=True).start()
-    deadline = time.monotonic() + PATIENCE
-    for name, box in boxes.items():
+def _rest(
+    environ: Mapping[str, str], cwd: Path, env_file: Path | None, overrides: Mapping[str, str]
+) -> Settings | None:
+    """The settings as far as they can be read: where the file or what belongs together is broken, without either."""
+    bare, others = _without_models(environ), _without_models(overrides)
+    for from_environ, file, given in ((environ, env_file, overrides), (bare, Path(os.devnull), others)):
         try:
-            while (found := box.get(timeout=max(0.0, deadline - time.monotonic()))) is not None:
-                yield found
-        except Empty:
-            yield Finding(
-                "FAIL", f"{name}: not done after {PATIENCE:.0f} s", "try again; look at the network and the proxy"
-            )
+            return load(from_environ, cwd, env_file=file, overrides=given)
+        except SettingsError:
+            continue
+    return None
 
 
-def _into(box: SimpleQueue[Finding | None], name: str, check: Check) -> None:
-    for found in _guarded(name, check):
-        box.put(found)
-    box.put(None)
+def _without_models(values: Mapping[str, str]) -> dict[str, str]:
+    return {name: text for name, text in values.items() if not name.startswith("LLM_")}
 
 
-def _guarded(name: str, check: Check) -> Iterator[Finding]:
-    """A check that fails itself is a finding too."""
-    try:
-        yield from check()
-    except Exception as error:  # whatever is odd about this machine, the other checks are worth having
-        log.exception("the check %s failed", name)
-        words = f"{name}: the check itself failed ({type(error).__name__}: {error})"
-        yield Finding("FAIL", words, "this is a mistake in agentkit: the other checks count")
+def _mended(problems: tuple[str, ...]) -> dict[str, str]:
+    """Something that can be read, for each setting that something is wrong with."""
+    examples = {each.name: each.example for each in VARIABLES}
+    names = [found[0] for each in problems if (found := re.match(r"[A-Z_]+[0-9]*", each))]
+    return {name: examples[known] for name in names if (known := re.sub("[0-9]+$", "<n>", name)) in examples}
 
 
-def _say(found: Finding) -> None:
+def _checks(case: Case) -> dict[str, Check]:
+    """In an order in which one explains the next."""
+    topics = (setup, machine, terminal, disk, content)
+    checks: dict[str, Check] = {each.__name__.rpartition(".")[2]: partial(each.check, case) for each in topics}
+    settings = case.settings
+    if settings is None:
+        return checks
+    if case.stands("GATEWAY_"):
+        checks["gateway"] = partial(ways.gateway, case, settings)
+    for each in settings.profiles if case.stands("LLM_") and not settings.demo else ():
+        checks[f"LLM_API_KEY_{each.number}" if each.number else "LLM_API_KEY"] = partial(
+            endpoint.check, case, settings, each
+        )
+    if settings.discord_bot_token and case.stands("DISCORD_"):
+        checks["Discord"] = partial(ways.discord, settings)
+    return checks
+
+
+def _say(found: Finding, colored: bool) -> None:
+    """In letters that whoever reads it can show."""
     encoding = sys.stdout.encoding or "ascii"
-    colored = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
     level = f"{COLORS[found.level]}{found.level:4}\x1b[0m" if colored else f"{found.level:4}"
-    lines = [f"{level}  {_line(found.words)}", *([f"      {_line(found.cure)}"] if found.cure else [])]
+    took = f" ({found.seconds:.1f} s)" if found.seconds > SLOW else ""
+    lines = [f"{level}  {log.one_line(found.words)}{took}"]
+    if found.cure:
+        lines.append(f"      {log.one_line(found.cure)}")
     print("\n".join(lines).encode(encoding, "replace").decode(encoding), flush=True)
-
-
-def _line(text: str) -> str:
-    return " ".join(printable(text).split())

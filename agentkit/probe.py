@@ -37,8 +37,8 @@ REPORT = {
         "parameters": {"type": "object", "properties": {"word": {"type": "string"}}, "required": ["word"]},
     },
 }
-# Tokens of an answer, the thoughts of a model among them; in the words of most servers, of those of OpenAI's models that
-# think, and of those that know neither.
+# Tokens of an answer, the thoughts of a model among them: as most servers call it, as OpenAI does for models that
+# think, and as those want it that know neither.
 MOST = 600
 LIMITS: Sequence[Mapping[str, int]] = ({"max_tokens": MOST}, {"max_completion_tokens": MOST}, {})
 

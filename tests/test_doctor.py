@@ -2,62 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
+import logging
 import os
 import re
 import socket
-from collections.abc import Callable
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agentkit.checks import Finding, ways
-from agentkit.doctor import _guarded, _side_by_side
-from agentkit.settings import Settings
+from agentkit.checks import Finding
+from agentkit.checks.together import guarded, side_by_side
 
-from .loopback import Loopback, Request, Response, call_stream, json_answer, json_error, text_stream
-from .program import Terminal, agentkit, environment, settled
-
-SPENT = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
-KEY = "sk-canary-0123456789"  # as environment() has it
-
-
-def good(window: int = 32_000, tools: bool = True, name: str = "m") -> Callable[[Request, int], Response]:
-    """A server of one model."""
-
-    def answer(request: Request, index: int) -> Response:
-        if request.path == "/v1/models":
-            return json_answer({"data": [{"id": name, "max_model_len": window}]})
-        if request.method == "GET":
-            return json_error(404, "not found")
-        if request.json["model"] != name:
-            return json_error(404, f"The model {request.json['model']} does not exist", code="model_not_found")
-        if "tools" in request.json and tools:
-            return call_stream(("report", {"word": "ready"}), usage=SPENT)
-        return text_stream("1, ", "2", usage=SPENT)
-
-    return answer
-
-
-def free_port() -> str:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return str(found.getsockname()[1])
-
-
-def doctor(folder: Path, *arguments: str, url: str = "", **more: Any) -> tuple[int, str]:
-    """The exit code, and what was said."""
-    env = environment(folder, url, GATEWAY_PORT=more.pop("GATEWAY_PORT", free_port()), **more)
-    done = agentkit(folder, "doctor", *arguments, env=env)
-    assert "Traceback" not in done.stdout + done.stderr and KEY not in done.stdout + done.stderr
-    return done.returncode, done.stdout
-
-
-def cure(said: str, words: str) -> str:
-    """The line behind the one that matches."""
-    found = re.search(rf"^(?:warn|FAIL)  [^\n]*(?:{words})[^\n]*\n      ([^\n]+)$", said, re.MULTILINE)
-    assert found, f"{words!r} is not there:\n{said}"
-    return found[1]
+from .loopback import Loopback
+from .patient import KEY, cure, doctor, good
+from .program import Terminal, environment, settled
 
 
 def test_a_setup_in_which_nothing_is_wrong_is_told_so(tmp_path: Path) -> None:
@@ -65,7 +29,13 @@ def test_a_setup_in_which_nothing_is_wrong_is_told_so(tmp_path: Path) -> None:
     with Loopback(good()) as server:
         code, said = doctor(tmp_path, url=server.url)
     assert code == 0 and "\n0 failed, 0 to look at," in said, said
-    for words in ("settings from the environment", "1 models", "m: answers", "32,000 tokens", "agents: assistant"):
+    for words in (
+        "set in the environment: LLM_BASE_URL, LLM_API_KEY (20",
+        "lists: 1",
+        "m: it answers",
+        "takes 32,000",
+        "agents: assistant",
+    ):
         assert words in said
 
 
@@ -81,48 +51,6 @@ def test_broken_settings_are_named_each_and_the_rest_is_looked_at(tmp_path: Path
     for name in ("LLM_BASE_URL", "LLM_API_KEY", "LLM_CONTEXT_WINDOW"):
         assert re.search(rf"^FAIL  .*{name}", said, re.MULTILINE)
     assert "LLM_MODEL" in cure(said, "LLM_MODLE") and "init" in cure(said, "LLM_BASE_URL") and "workspace" in said
-
-
-@pytest.mark.parametrize(
-    ("answer", "words", "what_to_do"),
-    [
-        (good(window=8192), "it takes 8,192 tokens", "LLM_CONTEXT_WINDOW=8192"),
-        (good(tools=False), "did not call the tool", "--jinja"),
-        (good(name="m-large"), "m: .*(?:exist|know)", "m-large"),
-        (lambda request, index: json_error(401, f"Incorrect API key provided: {KEY}"), "key", "LLM_API_KEY"),
-        (lambda request, index: json_error(402, "Insufficient credits"), "credit|account|paid|balance|quota", "."),
-        (
-            lambda request, index: Response(chunks=[b"<html>hi</html>"], framing="length"),
-            "JSON|answer",
-            "LLM_BASE_URL|server",
-        ),
-        (lambda request, index: json_error(503, "overloaded"), "m: ", "."),
-    ],
-)
-def test_what_a_server_does_wrong_is_named_with_its_cure(
-    tmp_path: Path, answer: Callable[[Request, int], Response], words: str, what_to_do: str
-) -> None:
-    with Loopback(answer) as server:
-        code, said = doctor(settled(tmp_path), url=server.url)
-    assert re.search(what_to_do, cure(said, words)), said
-    assert code == ("FAIL" in said)
-
-
-def test_a_server_that_is_not_there_is_said_to_be_none(tmp_path: Path) -> None:
-    code, said = doctor(tmp_path, url=f"http://127.0.0.1:{free_port()}/v1")
-    assert code == 1 and "start the server" in cure(said, "no connection to 127.0.0.1")
-    code, said = doctor(tmp_path, url="http://nowhere.invalid/v1")
-    assert code == 1 and "LLM_BASE_URL" in cure(said, "nowhere.invalid is not known")
-
-
-def test_each_key_and_each_model_is_tried(tmp_path: Path) -> None:
-    with Loopback(good()) as first, Loopback(good(window=64_000)) as second:
-        more = {"LLM_API_KEY_2": "sk-second-0123456789", "LLM_BASE_URL_2": second.url, "LLM_FALLBACK_MODELS": "other"}
-        code, said = doctor(settled(tmp_path), url=first.url, **more)
-    assert code == 0, said
-    assert len(re.findall(r"^ok    key [02] at .*: answers", said, re.MULTILINE)) == 2
-    assert len(re.findall(r"^warn  key [02] at .*, other: ", said, re.MULTILINE)) == 2
-    assert "sk-second" not in said
 
 
 def test_files_that_others_can_read_and_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
@@ -180,14 +108,16 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
         ({"TERM": "no-such-terminal"}, "terminal no-such-terminal is not known"),
         ({"TERM": "dumb"}, "terminal dumb is not known"),
         ({"LC_ALL": "POSIX"}, "locale writes"),
+        ({"TMUX": "x", "PATH": "/nowhere"}, "inside tmux TERM is xterm"),
+        ({"STY": "x"}, "inside screen TERM is xterm"),
         ({"TZ": "Nowhere/Land"}, "is no time zone"),
     ],
 )
 def test_what_is_odd_about_the_terminal_is_named(tmp_path: Path, more: dict[str, str], words: str) -> None:
-    env = environment(tmp_path, GATEWAY_PORT=free_port(), NO_COLOR="1", **more)
+    env = environment(tmp_path, GATEWAY_PORT="0", NO_COLOR="1", **more)
     with Terminal(tmp_path, "doctor", env=env) as terminal:
         said = terminal.expect(r"fine\.")
-        assert terminal.wait() == 0
+        assert terminal.wait() == ("PATH" in more)
     assert cure(said.replace("\r\n", "\n"), words)
     if "LC_ALL" in more:
         assert said.isascii()
@@ -201,31 +131,155 @@ def test_on_a_terminal_the_levels_have_colours_and_in_a_pipe_none(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("answer", "level", "words"),
+    ("name", "meant"),
     [
-        (json_answer({"name": "kit", "flags": 1 << 19}), "ok", "knows the bot kit"),
-        (json_answer({"name": "kit", "flags": 0}), "FAIL", "message content"),
-        (json_error(401, "401: Unauthorized"), "FAIL", "refuses"),
-        (json_answer(["odd"]), "warn", "not understood"),
-        (Response(chunks=[b"<html>"], framing="length"), "warn", "not understood"),
-        (json_error(500, "no"), "FAIL", "cannot be asked"),
+        ("LLM_MODLE", "LLM_MODEL"),
+        ("LLM_KEY", "LLM_API_KEY"),
+        ("LLM_URL", "LLM_BASE_URL"),
+        ("LLM_APIKEY", "LLM_API_KEY"),
+        ("llm_model", "LLM_MODEL"),
+        ("DISCORD_TOKEN", "DISCORD_BOT_TOKEN"),
+        ("WORKSPACE-DIR", "WORKSPACE_DIR"),
+        ("GATEWAY_POTR", "GATEWAY_PORT"),
     ],
 )
-def test_what_discord_says_of_the_bot(answer: Response, level: str, words: str) -> None:
-    token = "MTA-canary-0123456789.abcdef.0123456789-0123456789"
-    settings = Settings("m", "http://127.0.0.1:9", "", 1000, discord_bot_token=token, discord_allowed_users=("1",))
-    with Loopback(lambda request, index: answer) as server:
-        found = list(ways.discord(settings, f"{server.url}/applications/@me"))
-        assert server.requests[0].headers["authorization"] == f"Bot {token}"
-    assert [each for each in found if each.level == level and words in each.words], found
-    assert token not in str(found)
+def test_a_name_that_is_nearly_one_of_ours_is_asked_about(tmp_path: Path, name: str, meant: str) -> None:
+    env_file = tmp_path / ".env"
+    env_file.write_text(f"{name}=canary\n")
+    env_file.chmod(0o600)
+    code, said = doctor(tmp_path)
+    assert code == 0 and meant in cure(said, f"{name} is no setting") and "canary" not in said
 
 
-def test_a_check_that_fails_itself_is_a_finding_and_the_others_go_on() -> None:
+def test_names_of_other_programs_are_left_alone(tmp_path: Path) -> None:
+    names = (
+        "MODEL",
+        "PORT",
+        "AGENT",
+        "LOG_FILE",
+        "TOKEN",
+        "DISCOURSE_URL",
+        "MAX_JOBS",
+        "LLM_API_KEY_3",
+        "HTTP_TIMEOUT",
+    )
+    _, said = doctor(tmp_path, **dict.fromkeys(names, "1"), LLM_BASE_URL_3="http://127.0.0.1:9")
+    assert "is no setting" not in said
+
+
+def test_of_a_broken_file_the_rest_is_looked_at(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f'LLM_MODEL=m\nLLM_API_KEY="{KEY}\n')
+    code, said = doctor(tmp_path, LLM_BASE_URL_2="http://127.0.0.1:9", TOOL_APPROVAL="never")
+    assert code == 2 and "close it" in cure(said, r"\.env line 2") and "LLM_API_KEY_2" in cure(said, "LLM_BASE_URL_2")
+    assert "auto" in cure(said, "TOOL_APPROVAL") and "the workspace" in said
+
+
+def test_the_workspace_of_broken_settings_is_the_one_they_name(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("LLM_MODEL=m\nWORKSPACE_DIR=elsewhere\n")
+    code, said = doctor(tmp_path)
+    assert code == 2 and str(tmp_path / "elsewhere") in said
+
+
+def test_what_the_environment_overrides_is_said(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("LOG_LEVEL=debug\nMAX_TURNS=3\n")
+    code, said = doctor(tmp_path, LOG_LEVEL="info", MAX_TURNS="3")
+    assert code == 0 and "unset LOG_LEVEL" in cure(said, "LOG_LEVEL in .env does not count") and "unset MAX" not in said
+
+
+def test_agents_and_tools_that_are_not_there_are_named(tmp_path: Path) -> None:
+    folder = settled(tmp_path)
+    (folder / "workspace" / ".agents" / "assistant" / "AGENT.md").write_text("---\ntools: bash, fly\n---\nYou fly.")
+    (folder / "workspace" / "CRON.json").write_text(
+        '{"jobs": [{"id": "j", "agent_id": "nobody", "schedule": {"kind": "every", "every_seconds": 3600}, '
+        '"payload": {"kind": "agent_turn", "message": "x"}}]}'
+    )
+    code, said = doctor(folder, DEFAULT_AGENT="nobody", UNATTENDED_TOOLS="bash,canary")
+    assert code == 1 and "assistant" in cure(said, "DEFAULT_AGENT names no agent")
+    assert "edit_file" in cure(said, "UNATTENDED_TOOLS") and "--tools" in cure(said, "not built in: fly")
+    assert "canary" not in said
+
+
+@pytest.mark.parametrize(("window", "level"), [("1000", "FAIL"), ("2500", "warn"), ("16000", "ok  ")])
+def test_a_window_too_small_for_the_prompt_is_named(tmp_path: Path, window: str, level: str) -> None:
+    with Loopback(good(window=1_000_000)) as server:
+        code, said = doctor(settled(tmp_path), url=server.url, LLM_CONTEXT_WINDOW=window)
+    assert re.search(f"^{level}  the prompt and tools of assistant take about", said, re.MULTILINE), said
+    assert code == (level == "FAIL")
+
+
+def test_the_gateway_of_a_running_agentkit_is_no_trouble(tmp_path: Path) -> None:
+    state = settled(tmp_path) / "workspace" / ".state"
+    state.mkdir(mode=0o700)
+    with socket.create_server(("127.0.0.1", 0)) as taken, open(state / "lock", "w") as lock:
+        os.fchmod(lock.fileno(), 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        port = taken.getsockname()[1]
+        lock.write(f"4711\nserve\nws://127.0.0.1:{port}\n")
+        lock.flush()
+        code, said = doctor(tmp_path, GATEWAY_PORT=str(port))
+    assert code == 0 and "process 4711 does" in said and f"open at ws://127.0.0.1:{port}" in said
+    assert "0 failed, 0 to look at" in said
+
+
+@pytest.mark.parametrize(
+    ("more", "level", "words"),
+    [
+        ({"GATEWAY_HOST": "0.0.0.0"}, "FAIL", "can be reached from other machines"),
+        ({"GATEWAY_HOST": "nowhere.invalid", "GATEWAY_TOKEN": "t" * 32}, "FAIL", "nowhere.invalid"),
+        ({"GATEWAY_TOKEN": "short"}, "warn", "has 5 characters"),
+    ],
+)
+def test_a_gateway_that_could_not_be_opened_is_named(
+    tmp_path: Path, more: dict[str, str], level: str, words: str
+) -> None:
+    code, said = doctor(tmp_path, **more)
+    assert code == (level == "FAIL") and "GATEWAY_" in said and cure(said, words)
+
+
+def test_programs_that_are_missing_are_named(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    code, said = doctor(tmp_path, PATH=str(tmp_path / "bin"), EDITOR="canary-editor --wait")
+    assert code == 1 and "PATH" in cure(said, "neither bash nor sh") and "EDITOR" in cure(said, "canary-editor")
+
+
+def test_a_pipe_that_takes_only_ascii_gets_that(tmp_path: Path) -> None:
+    odd = tmp_path / "Ä\x1b[31m\u202e"
+    odd.mkdir()
+    code, said = doctor(odd, PYTHONIOENCODING="ascii", LC_ALL="C", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0")
+    assert code == 0 and said.isascii() and "\x1b" not in said
+
+
+def test_who_reads_only_the_first_line_gets_no_complaint(tmp_path: Path) -> None:
+    program = [sys.executable, "-m", "agentkit", "doctor"]
+    env = environment(tmp_path, GATEWAY_PORT="0")
+    with subprocess.Popen(program, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
+def test_a_check_that_takes_too_long_is_left_behind() -> None:
+    over = threading.Event()
+
+    def slow() -> Iterator[Finding]:
+        yield Finding("ok", "so far")
+        over.wait(30)
+        yield Finding("ok", "too late")
+
+    found = list(side_by_side({"slow": slow, "quick": lambda: iter([Finding("ok", "fine")])}, 0.2))
+    over.set()
+    assert "slow: not done after 0 s" in [each.words for each in found if each.level == "FAIL"]
+    assert "too late" not in [each.words for each in found]
+
+
+def test_a_check_that_fails_itself_is_a_finding_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     def broken() -> Any:
         yield Finding("ok", "so far")
         raise RuntimeError("odd")
 
-    found = list(_side_by_side({"one": broken, "two": lambda: iter([Finding("ok", "fine")])}))
+    with caplog.at_level(logging.ERROR, "agentkit"):
+        found = list(side_by_side({"one": broken, "two": lambda: iter([Finding("ok", "fine")])}, 30.0))
     assert [each.words for each in found] == ["so far", "one: the check itself failed (RuntimeError: odd)", "fine"]
-    assert [each.level for each in _guarded("x", broken)] == ["ok", "FAIL"]
+    assert [each.level for each in guarded("x", broken)] == ["ok", "FAIL"]
+    assert "the check one failed" in caplog.text

@@ -15,21 +15,22 @@ LADDER = """
  2  files watch agentfiles envelope node calls thinking demo/ diagnosis/ lanes log exchange adapter ledger rpc
  2  rota cronline userfile wanted job silence beats surroundings completion dialogue gitignore pack
  3  command settings store workspace toolbox letters destinations channel newcomer sharedfile bindings jobs repeats runs
+ 3  fetch
  4  pulse reckoning wire approval prompt tools/ past fit profiles routes delivery awaited envfile
  5  leftovers dialects usetool conversation summary outbox pigeonhole aside attach scripted
  6  standings client compact archive staff paths
  7  llm turn tries chronicle contacts probe
  8  session failover plans servers
  9  history agents memory skills routing desk background remarks backend interview
-10  sessions unattended checks/ init
-11  heartbeat errand doctor
+10  sessions unattended init
+11  heartbeat errand
 12  cron
 13  beside
 14  housekeeping mail timetable status
 15  methods
 16  channels/
-17  gates inquiry
-18  app
+17  gates inquiry checks/
+18  app doctor
 19  reload
 20  serve
 21  __main__

@@ -119,6 +119,27 @@ def test_a_trial_tells_what_a_model_can_do() -> None:
     assert server.requests[1].json["tools"][0]["function"]["name"] == "report"
 
 
+@pytest.mark.parametrize("taken", ["max_completion_tokens", ""])
+def test_a_limit_that_a_server_does_not_know_is_called_otherwise(taken: str) -> None:
+    """OpenAI's models that think refuse max_tokens, and others know neither."""
+
+    def strict(request: Request, index: int) -> Response:
+        for name in {"max_tokens", "max_completion_tokens"} - {taken}:
+            if name in request.json:
+                return json_error(400, f"Unsupported parameter: '{name}' is not supported with this model.")
+        return call_stream(("report", {"word": "ready"})) if "tools" in request.json else text_stream("1, ", "2")
+
+    with Loopback(strict) as server:
+        assert trial(server.url, KEY, "m").calls_tools
+    assert taken in server.requests[-1].json or not taken
+
+
+def test_what_a_user_adds_to_requests_is_in_those_of_a_trial() -> None:
+    with Loopback([text_stream("1, ", "2"), call_stream(("report", {}))]) as server:
+        trial(server.url, KEY, "m", extra={"temperature": 0.5, "max_tokens": 9})
+    assert [(each.json["temperature"], each.json["max_tokens"]) for each in server.requests] == [(0.5, 9)] * 2
+
+
 def test_a_model_that_can_do_less_is_seen_to() -> None:
     with Loopback([text_stream("1, 2"), text_stream("ready")]) as server:
         found = trial(server.url, KEY, "m")

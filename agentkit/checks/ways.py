@@ -2,67 +2,75 @@
 
 from __future__ import annotations
 
-import json
+import errno
 import re
-import socket
 from collections.abc import Iterator
 
-from .. import probe
-from ..errors import LLMError
+from ..channels.access import SHORTEST
+from ..channels.door import listen
+from ..errors import LLMError, SettingsError
+from ..fetch import json_at
 from ..settings import Settings
-from . import Finding, fail, ok, warn
+from . import Case, Finding, disk, endpoint, fail, ok, split, warn
 
 TOKEN = re.compile(r"[\w-]{20,}\.[\w-]{5,}\.[\w-]{20,}")
 APPLICATION = "https://discord.com/api/v10/applications/@me"
 PORTAL = "https://discord.com/developers/applications"
+COPY = f"copy it anew from {PORTAL}, page Bot"
 MESSAGE_CONTENT = 1 << 18 | 1 << 19  # flags of an application: the intent, and the same for bots in few servers
 PATIENCE = 10.0  # seconds
 
 
-def gateway(settings: Settings) -> Iterator[Finding]:
-    host, port = settings.gateway_host, settings.gateway_port
-    where = f"{host}:{port}"
-    try:
-        info = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    except OSError:
-        yield fail(f"GATEWAY_HOST {host} is no address of this machine", "GATEWAY_HOST=127.0.0.1 is the usual one")
+def gateway(case: Case, settings: Settings) -> Iterator[Finding]:
+    """As `agentkit serve` would open it."""
+    host, port, token = settings.gateway_host, settings.gateway_port, settings.gateway_token
+    if token and len(token) < SHORTEST:
+        cure = f"take {SHORTEST} or more that nobody can guess"
+        yield warn(f"GATEWAY_TOKEN has {len(token)} characters", cure)
+    if settings.gateway_origins:
+        yield ok(f"web pages that may connect to the gateway: {', '.join(settings.gateway_origins)}")
+    if url := disk.background(case.workspace).gateway_elsewhere():
+        yield ok(f"the gateway is open at {url}")
         return
-    if not str(info[4][0]).startswith(("127.", "::1")) and not settings.gateway_token:
-        yield warn(f"the gateway at {where} would be open to others", "set GATEWAY_TOKEN to a long secret of yours")
-    with socket.socket(info[0], info[1]) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(info[4])
-        except OSError as error:
-            cure = "agentkit status says whether that is agentkit; GATEWAY_PORT names another port"
-            yield warn(f"the gateway cannot listen at {where} now ({error.strerror})", cure)
-            return
-    yield ok(f"the gateway can listen at {where}")
+    try:
+        listener, is_local = listen(host, port, alone=not token)
+    except SettingsError as error:
+        words, cure = split(str(error), "GATEWAY_HOST and GATEWAY_PORT choose another address")
+        reason = error.__context__
+        is_taken = isinstance(reason, OSError) and reason.errno == errno.EADDRINUSE
+        yield warn(words, cure) if is_taken else fail(words, cure)
+        return
+    listener.close()
+    whom = "" if is_local else ", where other machines reach it, unencrypted"
+    yield ok(f"the gateway can listen at {host}, port {port or 'any that is free'}{whom}")
 
 
 def discord(settings: Settings, address: str = APPLICATION) -> Iterator[Finding]:
-    """address: where Discord tells about the bot's own application."""
+    """address: where Discord tells about the bot's own application. It is asked as the bot does, without a proxy."""
     token = settings.discord_bot_token
+    if proxy := endpoint.proxy_for(address):
+        cure = "let discord.com and gateway.discord.gg be reached without one"
+        yield warn(f"the proxy {proxy} is not used for Discord", cure)
     if not TOKEN.fullmatch(token):
-        yield warn("DISCORD_BOT_TOKEN does not look like the token of a bot", f"copy it anew from {PORTAL}, page Bot")
+        yield warn("DISCORD_BOT_TOKEN does not look like the token of a bot", COPY)
     try:
-        found = json.loads(probe.fetched(address, token, PATIENCE, scheme="Bot"))
-        name, flags = found["name"], found["flags"]
+        found = json_at(address, token, PATIENCE, scheme="Bot", direct=True)
+        name, flags = str(found["name"]), int(found["flags"])
     except LLMError as error:
         if error.status == 401:
-            yield fail("Discord refuses DISCORD_BOT_TOKEN", f"copy it anew from {PORTAL}, page Bot")
+            yield fail("Discord refuses DISCORD_BOT_TOKEN", COPY)
         else:
-            yield fail(f"Discord cannot be asked: {error.message}", "check the network and the proxy")
+            what, _ = split(error.message, "")
+            yield fail(f"Discord cannot be asked: {what}", "check the network, or try again later")
         return
     except (ValueError, LookupError, TypeError):
-        yield warn("what Discord tells of the bot is not understood", "try agentkit serve --discord, which says more")
+        yield warn("what Discord tells of the bot is not understood", "agentkit serve --discord says more")
         return
-    if not flags & MESSAGE_CONTENT:
-        yield fail(
-            f"Discord knows the bot {name}, without the intent message content", f"switch it on at {PORTAL}, page Bot"
-        )
-    else:
+    if flags & MESSAGE_CONTENT:
         yield ok(f"Discord knows the bot {name}")
+    else:
+        words = f"Discord knows the bot {name}, and does not let it read messages"
+        yield fail(words, f"switch on its Message Content Intent at {PORTAL}, page Bot")
     if not settings.discord_allowed_users:
         cure = "DISCORD_ALLOWED_USERS names whom it hears; until then tools that ask are refused there"
         yield warn("anybody on Discord may talk to the bot", cure)

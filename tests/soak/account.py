@@ -33,7 +33,8 @@ class Message:
 
 
 class Account:
-    """May be used from any thread. wrong: what should not be, in lines; crashes: when, wall clock."""
+    """May be used from any thread. wrong: what should not be, in lines; crashes: when the process that serves was
+    killed, endings: when it was asked to end, wall clock."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # serialises all of it
@@ -41,7 +42,7 @@ class Account:
         self.messages: dict[str, Message] = {}
         self.wrong: list[str] = []
         self.crashes: list[float] = []
-        self.restarts = 0  # those on a signal that asks for it
+        self.endings: list[float] = []
         self.letters: dict[str, list[str]] = defaultdict(list)  # by id: what it said, each time it came
         self.notes: Counter[str] = Counter()  # what else is worth telling, counted
 
@@ -53,8 +54,10 @@ class Account:
             return message
 
     def ended(self, message: Message, how: str) -> None:
-        """how: `answered`, `lost`, or the name of a refusal or a failure."""
+        """how: `answered`, `lost`, or the name of a refusal or a failure; what was taken for lost may still end."""
         with self._lock:
+            if message.ends == [LOST]:
+                message.ends.clear()
             if not message.ends:
                 message.seconds = time.time() - message.at
             message.ends.append(how)

@@ -49,7 +49,7 @@ def logs(text: str, account: Account) -> None:
 def _message(message: Message, times: int, account: Account) -> None:
     """Is it in the files as often as it should be?"""
     ended = message.ends[0] if message.ends else LOST
-    most = 1 + (len(account.crashes) + account.restarts) * bool(message.key)
+    most = 1 + (len(account.crashes) + len(account.endings)) * bool(message.key)
     least = int(ended not in (LOST, "shutting down", *REFUSED) and not message.excused)
     if ended in REFUSED:
         most = 0
@@ -85,7 +85,7 @@ def _conversation(path: Path, account: Account) -> Iterator[str]:
                 asked = markers[0] if markers else f"what is in line {number}"
                 for marker in markers[:1]:
                     speaker = marker.rpartition("-")[0]
-                    if marker < latest.get(speaker, "") and not account.crashes and not account.restarts:
+                    if marker < latest.get(speaker, "") and not account.crashes and not account.endings:
                         account.complain(f"{where}, line {number}: {marker} comes behind {latest[speaker]}")
                     latest[speaker] = marker
                     yield marker

@@ -90,7 +90,7 @@ def shown(workspace: Path, account: Account) -> set[str]:
 
 def check(workspace: Path, account: Account) -> None:
     """Every letter has come, and none more often than the process was ended; no run has its effect twice."""
-    most = 1 + len(account.crashes) + account.restarts
+    most = 1 + len(account.crashes) + len(account.endings)
     ids, arrived = defaultdict(set), shown(workspace, account)
     for id, texts in account.letters.items():
         for marker in LETTER.findall(texts[0]):

@@ -111,4 +111,5 @@ def _kind(target: str, sockets: dict[str, int], ports: Collection[int]) -> str:
         return KEPT_ALIVE if other in ports else "a socket" if other is None else "a connection"
     if ":" in target and not target.startswith("/"):
         return target.partition(":")[0]
-    return CONVERSATION if "/sessions/" in target else target  # which may have had another name
+    # A file is told by the name it has now: conversations are renamed, logs are rotated.
+    return CONVERSATION if "/sessions/" in target else re.sub(r"\.log\.\d+( \(deleted\))?\Z", ".log", target)

@@ -28,9 +28,15 @@ def nothing() -> str:
     return ""
 """
 
+LATE = 5.0  # seconds in which a letter that had waited arrives
 ARRIVES = 0.5  # seconds in which what was said has reached the other side
 QUESTION = "wants to run:\n"
-ENDS = re.compile(r"\Aerror: |\Ainterrupted\Z|\A\(The answer is empty\.\)\Z|end of mk-|\[stopped: |\AStopped: ")
+ENDS = {
+    r"\Aerror: ": "an error, told on Discord",
+    r"\Ainterrupted\Z": "interrupted",
+    r"\A\(The answer is empty\.\)\Z": "an empty answer",
+    r"end of mk-": "answered",
+}
 TROUBLES = (
     Trouble(429, retry_after=0.3),
     Trouble(429, retry_after=0.1, via=False),
@@ -103,9 +109,8 @@ class Mouth:
                 self.account.letter(str(sent["nonce"]), text)
             elif QUESTION in text:
                 self._questions[str(id)] = self._questions.get(str(id), 0) + 1
-            elif ENDS.search(text):
-                named = text.partition(":")[0] if text.startswith("error") else text if len(text) < 40 else "answered"
-                self.account.ended(message, {"error": "an error, told on Discord"}.get(named, named))
+            elif how := next((how for pattern, how in ENDS.items() if re.search(pattern, text)), ""):
+                self.account.ended(message, how)
             self._changed.notify_all()
 
 
@@ -115,15 +120,26 @@ class Person(Participant):
     def __init__(self, name: str, stage: Stage, mouth: Mouth, author: int, channel: int, pause: float) -> None:
         super().__init__(name, stage)
         self.mouth, self.author, self.channel, self.pause = mouth, author, channel, pause
-        self._served: object = None
+        self._left: list[Message] = []  # what had not ended when the process that serves had
 
     def present(self) -> None:
-        server = self.mouth.server
-        if self._served is not self.stage.served:
-            self._served = self.stage.served
-            if not until(lambda: server.identified > self.mouth.logins):
-                raise TimeoutError("nobody logs in to Discord")
+        if not until(lambda: self.mouth.server.identified > self.mouth.logins):
+            raise TimeoutError("nobody logs in to Discord")
+        self._look_after()
         self._say("calm, please")
+
+    def _look_after(self) -> None:
+        """What was answered by the process before may come now; not what that has never heard, or not to its end."""
+        left, self._left = self._left, []
+        until(lambda: all(each.ends for each in left), LATE)
+        for each in left:
+            account = self.account
+            if each.ends:
+                continue
+            if account.crashed_since(each.at) or any(at < each.at + ARRIVES for at in account.endings[-1:]):
+                account.ended(each, LOST)
+            else:
+                account.complain(f"{each.marker}: no answer on Discord, though the process ended in peace")
 
     def act(self) -> None:
         if self.rng.random() < 0.3:
@@ -143,9 +159,10 @@ class Person(Participant):
                     answered = asked
                     decision = self.rng.choice(("y", "yes", "n", "because I do not want it"))
                     self.mouth.decide(decision, self.author, self.channel)
-                if self.account.crashed_since(message.at) or self._served is not self.stage.served:
-                    self.account.ended(message, LOST)
-                elif time.monotonic() > deadline:
+                if self.stage.served.process.poll() is not None:
+                    self._left += [each for each in said if not each.ends]
+                    return
+                if time.monotonic() > deadline:
                     self.account.complain(f"{message.marker}: no answer on Discord within {PATIENCE:g} s")
                     return
 

@@ -204,7 +204,7 @@ class _Course:
         """End the process that serves, kindly or not, have the chat do its work for a while, and start it anew."""
         stage, kindly = self.stage, self.rng.random() < 0.3
         if kindly:
-            self.account.restarts += 1
+            self.account.endings.append(time.time())
             code, wanted = stage.end(signal.SIGTERM), 0
         else:
             self.account.crashes.append(time.time())

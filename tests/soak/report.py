@@ -42,7 +42,7 @@ def whole(
         f"answers of plain messages: {_latencies(account.seconds())}",
         f"letters             {len(account.letters)}, delivered {sum(map(len, account.letters.values()))} times",
         f"also                {', '.join(f'{name}: {times}' for name, times in sorted(account.notes.items()))}",
-        f"serve was killed {len(account.crashes)} times, and asked to end {account.restarts} times",
+        f"serve was killed {len(account.crashes)} times, and asked to end {len(account.endings)} times",
         f"crash points        {'; '.join(f'{name}: {how}' for name, how in points.items()) or 'none'}",
     ]
     for name, before, after in counted:

@@ -158,7 +158,7 @@ def _beside(settings: Settings, given: dict[str, Any]) -> int:
 
     if "agent" in given:
         settings = replace(settings, default_agent=given["agent"])
-    tools = _tools(given)
+    tools = _tools(settings, given)
     ways = [name for name in ("gateway", "discord") if given.get(name)]
     return serve(settings, tools, ways, given.get("host", ""), given.get("port"), given.get("log_json", False))
 
@@ -213,7 +213,7 @@ def _app(settings: Settings, channel: Channel, given: dict[str, Any]) -> App:
     if wanted and not label:
         raise SettingsError([f"--session {wanted} cannot be a label: use letters and digits"])
     opening = Opening(label, given.get("resume", False), follow=given["command"] != "run")
-    return App(settings, [channel], _tools(given), agent=given.get("agent", ""), opening=opening)
+    return App(settings, [channel], _tools(settings, given), agent=given.get("agent", ""), opening=opening)
 
 
 def _stray(settings: Settings) -> int:
@@ -265,13 +265,14 @@ def _stdin(timeout: float | None) -> str:
             return b"".join(pieces).decode("utf-8", "replace")
 
 
-def _tools(given: Mapping[str, Any]) -> list[Tool]:
+def _tools(settings: Settings, given: Mapping[str, Any]) -> list[Tool]:
     """The tools that `main` was given, and those of a Python file. Raises SettingsError where it cannot be used."""
     if (path := given.get("tools")) is None:
         return list(given["own"])
     import runpy
     from contextlib import redirect_stdout
 
+    from . import log
     from .errors import SettingsError
     from .toolbox import Tool
 
@@ -280,8 +281,9 @@ def _tools(given: Mapping[str, Any]) -> list[Tool]:
             found = [each for each in runpy.run_path(path).values() if isinstance(each, Tool)]
     except OSError as error:
         raise SettingsError([f"--tools {path}: {error.strerror or error}"]) from None
-    except (Exception, SystemExit) as error:  # whatever that file does
-        raise SettingsError([f"--tools {path}: {type(error).__name__}: {error}"]) from None
+    except (Exception, SystemExit) as error:  # whatever that file does, and says
+        log.hide(*settings.secrets)
+        raise SettingsError([f"--tools {path}: {type(error).__name__}: {log.hidden(str(error))}"]) from None
     if not found:
         raise SettingsError([f"--tools {path}: no @tool function in it (from agentkit import tool)"])
     return [*given["own"], *found]

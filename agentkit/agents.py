@@ -16,6 +16,7 @@ from .compact import Compact
 from .completion import Choice
 from .errors import CommandError, SettingsError
 from .events import Inbound, Notice
+from .files import real
 from .names import agent_id
 from .node import Node
 from .prompt import Layer
@@ -112,7 +113,7 @@ class Agents:
         store = session.store
         agent = self.agent(store.state.agent)
         files = self.workspace.files(agent)
-        toolbox = self._toolbox(agent, files, session.archive.folder.resolve())
+        toolbox = self._toolbox(agent, files, real(session.archive.folder))
         for text in (*self.workspace.notices(), *self.routes.notices(), *self._misfits(agent, files)):
             store.run.publish(Notice(text, "warn"))
         store.context.system = prompt.text(self._layers(session, agent, files))
@@ -144,7 +145,7 @@ class Agents:
     def scope(self, session: Session) -> Scope:
         """What a session's agent may reach there. Raises CommandError."""
         agent = self.agent(session.store.state.agent)
-        return self._reach(agent, self.workspace.files(agent), session.archive.folder.resolve())
+        return self._reach(agent, self.workspace.files(agent), real(session.archive.folder))
 
     def names(self, session: Session) -> Iterator[Choice]:
         """The ids of all agents, for a person to choose from."""
@@ -285,7 +286,7 @@ def _address(inbound: Inbound) -> Address:
 @lru_cache(maxsize=32)
 def _folders(files: Files) -> tuple[Path, ...]:
     """Where skills really are."""
-    return tuple(dict.fromkeys(each.path.parent.resolve() for each in files.skills))
+    return tuple(dict.fromkeys(real(each.path.parent) for each in files.skills))
 
 
 def _cost(text: str, store: Store) -> str:

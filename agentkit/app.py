@@ -22,6 +22,7 @@ from .completion import Completion
 from .desk import Desk
 from .errors import CommandError, LLMError, SettingsError
 from .events import Done, Error, Event, Inbound, Notice
+from .files import real
 from .lanes import Lanes
 from .names import encoded
 from .node import Node
@@ -48,6 +49,7 @@ BUILT_IN = (*TOOLS, memory.remember)
 
 PEER = "you"  # who speaks, where a program does not say
 
+SHORTEST_SECRET = 16  # characters; a shorter key is made up, as "ollama" is, and may be a word of any result
 HURRY = 0.5  # seconds that what was interrupted has to end, where somebody is in a hurry
 
 DEMO = """This is the built-in demo model: it shows how agentkit works, but understands nothing.
@@ -110,14 +112,15 @@ class App:
         state, sessions = self.workspace / ".state", self.workspace / "sessions"
         closed = (state, sessions, self.settings.env_file) if self.settings.env_file else (state, sessions)
         return Scope(
-            roots=(cwd.resolve(), self.workspace.resolve()),
-            closed=tuple(path.resolve() for path in closed),
-            unwritable=(sessions.resolve(),),
+            roots=(real(cwd), real(self.workspace)),
+            closed=tuple(real(path) for path in closed),
+            unwritable=(real(sessions),),
             environment=child_environment(environ, self.settings),
+            secrets=tuple(each for each in self.settings.secrets if len(each) >= SHORTEST_SECRET),
         )
 
     def _commands(self) -> list[Command]:
-        confined = replace(self._scope, closed=(*self._scope.closed, self.workspace.resolve() / ".agents"))
+        confined = replace(self._scope, closed=(*self._scope.closed, real(self.workspace) / ".agents"))
         return [
             *history.commands(confined, self._backend.node),
             *memory.commands(self._remember),

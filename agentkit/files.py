@@ -43,6 +43,11 @@ def open_in(path: str, roots: Sequence[Path], flags: int, mode: int = 0o666, *, 
     return Fence(roots, closed).open(path, flags, mode)[0]
 
 
+def real(path: Path) -> Path:
+    """Where a path leads, without links. One whose links go in a circle stays as it is: Path.resolve raises there."""
+    return Path(os.path.realpath(path))
+
+
 def real_path(path: str, roots: Sequence[Path]) -> str:
     """The path that open_in would open, without links; it need not exist. Raises ToolError where it could not."""
     return Fence(roots).real_path(path)

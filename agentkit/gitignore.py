@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
@@ -12,7 +13,7 @@ from . import atomic
 def is_exposed(path: Path) -> bool:
     """Is it in a checkout, and no pattern of gitignore(5) keeps it out? It need not be there; of patterns with ranges
     of folders (`a/**/b`) only those at one end are understood."""
-    path = path.parent.resolve() / path.name
+    path = Path(os.path.realpath(path.parent)) / path.name
     root = next((folder for folder in path.parents if (folder / ".git").exists()), None)
     if root is None:
         return False

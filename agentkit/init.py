@@ -16,6 +16,7 @@ from typing import NoReturn
 from .dialogue import say
 from .envfile import Envfile
 from .errors import SettingsError
+from .files import real
 from .gitignore import is_exposed
 from .interview import ASKED, KEY, URL, Interview, is_set, kept, meant
 from .invocation import command
@@ -193,7 +194,7 @@ class _Setup:
                 say(f"  {problem}", indent="    ")
         say()
         say("Next:")
-        is_elsewhere = self._folder.resolve() != self._here.resolve()
+        is_elsewhere = real(self._folder) != real(self._here)
         if is_elsewhere:
             say(f"  cd {shlex.quote(str(self._folder))}", whole=True)
         started = os.path.abspath(sys.argv[0]) if is_elsewhere else None

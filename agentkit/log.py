@@ -92,7 +92,7 @@ def failure(error: Exception) -> int:
     """The program itself failed: one line for the user, the rest for the log; returns the exit code."""
     log.error("agentkit failed", exc_info=error)
     cure = "Start it with LOG_LEVEL=debug and look into .state/agentkit.log in the workspace."
-    print(f"agentkit failed ({type(error).__name__}: {error}). {cure}", file=sys.stderr)
+    print(hidden(f"agentkit failed ({type(error).__name__}: {error}). {cure}"), file=sys.stderr)
     return 1
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from . import agentfiles, atomic
 from .agentfiles import Agent
+from .files import real
 from .watch import LONGEST
 
 
@@ -40,7 +41,7 @@ def settle(agent: Agent, data: bytes) -> None:
     if os.path.lexists(agent.folder):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(agent.folder))
     # In there, hidden from whoever looks for agents: beside it may be another file system, if it is a link.
-    staged = agents.resolve() / f".{os.urandom(8).hex()}.tmp"
+    staged = real(agents) / f".{os.urandom(8).hex()}.tmp"
     try:
         staged.mkdir()
         atomic.replace(staged / "AGENT.md", data)

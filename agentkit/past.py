@@ -77,6 +77,9 @@ def _is_message(record: dict[str, Any]) -> bool:
         return False
     if "usage" in record and not _is_usage(record["usage"]):
         return False
+    for name, whose in (("tool_calls", "assistant"), ("tool_call_id", "tool")):
+        if role != whose:
+            record.pop(name, None)
     if role == "user":
         return isinstance(content, str)
     if role == "tool":

@@ -30,7 +30,8 @@ class Scope:
     roots: folders that file tools may open, real paths, the working directory first; closed: paths that nothing may
     open; opened: folders in those that may be read all the same; unwritable: paths that nothing may write; readable:
     further folders, to read in only; agent: the id of who calls; asker: the channel and address of whom it answers;
-    memory: the folder of its memories; environment: what child processes get; cancel: how it is stopped.
+    memory: the folder of its memories; environment: what child processes get; secrets: what no result may show;
+    cancel: how it is stopped.
     """
 
     roots: tuple[Path, ...]
@@ -42,6 +43,7 @@ class Scope:
     asker: tuple[str, str] = ("", "")
     memory: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
     cancel: Cancel = field(default_factory=Cancel)
 
     @property

@@ -219,4 +219,6 @@ def _outcome(name: str, function: Callable[..., Any], arguments: Mapping[str, An
     except BaseException as error:  # the top of a thread: a tool's SystemExit must not leave the lane waiting
         log.debug("%s failed", name, exc_info=True)
         ok, text = False, f"{type(error).__name__}: {error}"
+    for secret in scope.secrets:  # an allowed command can read what its user can: it goes no further than here
+        text = text.replace(secret, "[key]")
     return Outcome(ok, text.encode("utf-8", "replace").decode(), round(time.monotonic() - started, 3))

@@ -36,7 +36,10 @@ def folder(given: Path | None, cwd: Path) -> Path:
     Raises SettingsError where it cannot be a folder.
     """
     if given is None:
-        return cwd / "workspace"
+        path = cwd / "workspace"
+        if os.path.lexists(path) and not os.path.isdir(path):
+            raise SettingsError([f"{path} is no folder. Move it away, or set WORKSPACE_DIR to one."])
+        return path
     try:
         given.mkdir(exist_ok=True)
     except FileNotFoundError:

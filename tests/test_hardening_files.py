@@ -15,10 +15,14 @@ import pytest
 
 from agentkit import App
 from agentkit.events import Done, Notice
+from agentkit.past import read
 from agentkit.session import Opening
 from agentkit.settings import Settings
-from agentkit.wire import Reply
+from agentkit.store import Store
+from agentkit.wire import Reply, request
 
+from .loopback import Loopback, text_stream
+from .program import agentkit, environment, settled
 from .test_hardening_injection import Model, Person
 
 NOW = datetime.now().astimezone()
@@ -306,3 +310,43 @@ def test_files_of_fifty_megabytes_stop_nobody(workspace: Path) -> None:
     before = theirs.stat()
     looks(talks(workspace), *FILES)
     assert theirs.stat() == before
+
+
+@pytest.mark.parametrize("name", [".state", "sessions"])
+def test_a_link_to_itself_in_place_of_a_folder_of_the_workspace_stops_nobody(tmp_path: Path, name: str) -> None:
+    home = settled(tmp_path)
+    (home / "workspace" / name).symlink_to(name)
+    with Loopback([text_stream("I am here.")]) as server:
+        done = agentkit(home, "run", "hello", env=environment(home, server.url))
+    assert (done.returncode, done.stdout) == (0, "I am here.\n"), done.stderr[-300:]
+
+
+def test_a_workspace_that_is_a_link_to_itself_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "workspace").symlink_to("workspace")
+    done = agentkit(tmp_path, "run", "hello", env=environment(tmp_path))
+    assert done.returncode == 2 and "agentkit cannot start" in done.stderr and "Traceback" not in done.stderr
+
+
+STRANGE = [
+    {"role": "user", "content": "hello", "tool_calls": "bash"},
+    {"role": "user", "content": "hello", "tool_calls": 3},
+    {"role": "user", "content": "hello", "tool_calls": [{}]},
+    {"role": "user", "content": "hello", "tool_call_id": "a"},
+    {"role": "tool", "content": "hello", "tool_call_id": "a", "tool_calls": [[]]},
+    {"role": "assistant", "content": "hello", "tool_call_id": 3},
+]
+
+
+@pytest.mark.parametrize("line", STRANGE)
+def test_a_line_with_what_belongs_to_another_role_stops_no_conversation(line: dict[str, object]) -> None:
+    """Neither the next request nor /history, now and in each run to come."""
+    call = {"id": "a", "type": "function", "function": {"name": "bash", "arguments": "{}"}}
+    before = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "", "tool_calls": [call]}]
+    data = "".join(f"{json.dumps({**each, 'n': n})}\n" for n, each in enumerate((*before, line), 1)).encode()
+    store = Store()
+    said = read(data)
+    store.context.messages += said.seen
+    store.settle()
+    for each in request("m", "", store.context.messages, [], {})["messages"]:
+        assert "tool_calls" not in each or each["role"] == "assistant"
+        assert "tool_call_id" not in each or each["role"] == "tool"

@@ -25,6 +25,7 @@ KEYS = {
 }
 IN_FILE = "canary-file-0123456789abcdef"
 CANARIES = (*KEYS.values(), IN_FILE)
+KEY = KEYS["LLM_API_KEY"]
 
 
 def shown(text: str) -> list[str]:
@@ -153,3 +154,52 @@ def test_the_screen_shows_no_key_of_an_error(home: Path) -> None:
         screen.shows(r"\[key\]")
         assert shown(screen.text) == []
     assert written(home, ".env") == []
+
+
+# -- what others say
+
+TOOLS = "import os\nraise ValueError('the key is ' + os.environ['LLM_API_KEY'])\n"
+
+
+def test_a_program_that_cannot_start_tells_no_key(tmp_path: Path) -> None:
+    (tmp_path / "tools.py").write_text(TOOLS)
+    env = environment(tmp_path, "http://127.0.0.1:9/v1", LLM_API_KEY=KEY)
+    done = agentkit(settled(tmp_path), "run", "--tools", "tools.py", "hello", env=env)
+    assert done.returncode == 2 and KEY not in done.stderr, done.stderr
+
+
+OWN = """
+from agentkit import tool
+import os
+@tool
+def connect() -> str:
+    "Connect."
+    raise ConnectionError("401 for " + os.environ["LLM_API_KEY"])
+"""
+
+
+def test_what_a_tool_of_ones_own_says_of_our_keys_goes_no_further(tmp_path: Path) -> None:
+    (tmp_path / "tools.py").write_text(OWN)
+    with Loopback([call_stream(("connect", {})), text_stream("Well.")]) as server:
+        env = environment(tmp_path, server.url, LLM_API_KEY=KEY)
+        done = agentkit(settled(tmp_path), "run", "--json", "--tools", "tools.py", "go", env=env)
+        assert done.returncode == 0 and "401 for" in done.stdout
+        assert KEY not in "".join(each.body.decode() for each in server.requests)
+    assert KEY not in done.stdout + done.stderr
+
+
+LOOKS = ["tr '\\0' '\\n' < /proc/$PPID/environ", "cat .env", "cat .env >&2; exit 3", "echo x; grep -r canary .env"]
+
+
+@pytest.mark.parametrize("command", LOOKS)
+def test_what_an_allowed_command_has_read_of_our_keys_goes_no_further(tmp_path: Path, command: str) -> None:
+    """It can read what its user can; but neither the server of the model nor a file, nor whoever looks on, gets it."""
+    home = settled(tmp_path)
+    (home / ".env").write_text(f"LLM_API_KEY={KEY}\n")
+    with Loopback([call_stream(("bash", {"command": command})), text_stream("Well.")]) as server:
+        env = environment(home, server.url, LLM_API_KEY=KEY, TOOL_APPROVAL="trust")
+        done = agentkit(home, "run", "--json", "go", env=env)
+        assert done.returncode == 0 and '"tool_finished"' in done.stdout
+        assert KEY not in "".join(each.body.decode() for each in server.requests)
+    assert KEY not in done.stdout + done.stderr
+    assert not [path for path in (home / "workspace").rglob("*.jsonl") if KEY in path.read_text()]

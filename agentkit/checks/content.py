@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
@@ -29,6 +30,8 @@ FULL, MOST = 0.25, 0.6  # of the context window, that the prompt and the tools m
 
 
 def check(case: Case) -> Iterator[Finding]:
+    if os.path.lexists(case.workspace) and not case.workspace.is_dir():
+        return  # which is said where the disk is looked at
     workspace = open_workspace(case)
     agents = workspace.agents()
     files = {agent.id: workspace.files(agent) for agent in agents.values()}

@@ -12,7 +12,7 @@ import time
 from collections.abc import Collection, Sequence
 from urllib.parse import urlsplit
 
-from . import __version__, firstborn, supervisor
+from . import __version__, firstborn, heap, supervisor
 from . import log as logs
 from .app import App
 from .cancel import Cancel
@@ -41,6 +41,7 @@ def serve(
     """
     if (code := firstborn.look_after()) is not None:
         return code
+    heap.share()
     teller = Teller(log_json)
     teller.begin()
     server = _Server(settings, tools, ways, host, port, teller)

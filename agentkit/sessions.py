@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
+from . import heap
 from .records import dataclass
 from .session import Session
 
@@ -77,12 +78,15 @@ class Sessions:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
-            self._give_up(len(self._held), IDLE)
+            gave_up = self._give_up(len(self._held), IDLE)
             if any(not held.stays for held in self._held.values()):
                 self._wake_later()
+        if gave_up:
+            heap.give_back()
 
-    def _give_up(self, most: int, idle: float) -> None:
-        """Let go of so many that were not used for so long, the one longest idle first. Called with the lock held."""
+    def _give_up(self, most: int, idle: float) -> int:
+        """Let go of so many that were not used for so long, the one longest idle first; returns how many it were.
+        Called with the lock held."""
         assert self._lock.locked()
         now = self._clock()
         gone: list[str] = []
@@ -93,3 +97,4 @@ class Sessions:
                 gone.append(key)
         for key in gone:
             del self._held[key]
+        return len(gone)

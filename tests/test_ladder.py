@@ -9,7 +9,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "agentkit"
 
 LADDER = """
- 0  __init__ errors folding records cronexpr mention arguments invocation firstborn supervisor
+ 0  __init__ errors folding records cronexpr mention arguments invocation firstborn supervisor heap
  1  cancel events printable dotenv values names frontmatter atomic jsonl pieces signature rpcmessage entries
  1  schedule clock
  2  files watch agentfiles envelope node calls thinking demo/ diagnosis/ lanes log exchange adapter ledger rpc

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -277,6 +279,17 @@ def test_a_session_leaves_memory_by_itself_when_its_own_ten_minutes_are_over(roo
     rooms.now = 300.0 + 600.0
     until(lambda: len(rooms.sessions.all()) == 2)
     assert late in rooms.sessions.all()
+
+
+def test_a_session_that_has_left_memory_takes_none(rooms: Rooms) -> None:
+    gc.disable()
+    try:
+        gone = weakref.ref(rooms.get("idle").store)
+        rooms.now = IDLE
+        rooms.sessions.look()
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_in_a_crowd_a_moment_is_enough_and_who_came_last_stays(rooms: Rooms) -> None:

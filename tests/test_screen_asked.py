@@ -297,6 +297,7 @@ def test_what_waits_behind_a_turn_that_was_stopped_comes_back(tmp_path: Path) ->
         screen.shows("interrupted(.|\n)*ready(.|\n)*> rm everything")
         hold.set()
         screen.send("\x03")
-        screen.shows(">$")
-        leave(screen)
+        screen.shows("Ctrl-Y has it back(.|\n)*>$")
+        screen.send("\x04")
+        assert screen.wait() == 0
     assert not [each for each in server.requests if "rm everything" in each.said]

@@ -1,8 +1,7 @@
 """The chat-completions protocol without I/O: request body out, SSE bytes in, Reply out.
 
-Follows the event-stream format of the WHATWG HTML standard and, where servers in the field stray from it, takes what
-is meant: events without blank lines between them, JSON without `data:`, a whole JSON body in answer to a stream
-request, errors inside a stream with status 200. What it never does is to take a broken stream for a whole answer.
+Where servers in the field stray from what OpenAI does it takes what is meant: errors inside a stream with status 200,
+a whole message in place of pieces. What it never does is to take a broken stream for a whole answer.
 """
 
 from __future__ import annotations
@@ -19,11 +18,10 @@ from .calls import Call, Calls, object_of
 from .diagnosis import classify
 from .errors import LLMError
 from .events import Event, Text, Thinking
+from .eventstream import FAULT, EventStream, Value
 from .thinking import Piece, ThinkTags
 
 __all__ = ["Call", "Parser", "Reply", "assistant", "encode", "request", "stamp"]
-
-LIMIT = 64 << 20  # bytes of one line, or of a body that is not a stream: no honest answer is that long
 
 # Finish reasons that say the reply broke off, and what that is; servers invent them freely.
 BROKEN_OFF = {
@@ -160,12 +158,7 @@ class Parser:
 
     def __init__(self, content_type: str = "text/event-stream") -> None:
         self._content_type = content_type
-        self._rest: list[bytes] = []  # the line that is not complete yet
-        self._size = 0  # of _rest and _open together
-        self._after_cr = False
-        self._open: list[str] = []  # an event, or a body, that goes on over several lines
-        self._open_is_data = True  # else: lines without a field name
-        self._event_name = ""
+        self._stream = EventStream()
         self._calls = Calls()
         self._tags = ThinkTags()
         self._said: dict[type[Text] | type[Thinking], list[str]] = {Text: [], Thinking: []}
@@ -174,15 +167,13 @@ class Parser:
         self._thinking_field = ""
         self._finish_reason = ""
         self._usage: dict[str, int] | None = None
-        self._done = False
         self._error: LLMError | None = None
-        self._junk = ""  # how it begins, if it is neither a stream nor JSON
         self.pieces = 0  # how much has come that counts, unlike keep-alives
 
     @property
     def done(self) -> bool:
         """Nothing that follows counts: [DONE] has come, or an error has."""
-        return self._done or self._error is not None
+        return self._stream.done or self._error is not None
 
     @property
     def finished(self) -> bool:
@@ -193,20 +184,13 @@ class Parser:
         """Take the next bytes, however they are cut. Raises LLMError once the stream has failed."""
         if self._error:
             raise self._error
-        for line in self._lines(chunk):
-            if line and not self.done:
-                self._line(line)
-            elif self._open or self._event_name:
-                self._blank_line()
+        self._take(self._stream.feed(chunk))
         return self._events() if self._new else []
 
     def end(self) -> list[Event]:
         """The bytes have ended: the events that were held back until now."""
-        if not self.done and self._rest:
-            self._line(b"".join(self._rest).decode("utf-8", "replace"))
-            self._rest.clear()
-        if not self.done and self._open:
-            self._close_open(at_end=True)
+        if not self.done:
+            self._take(self._stream.end())
         self._new += self._tags.finish()
         return self._events()
 
@@ -215,7 +199,7 @@ class Parser:
         self.end()
         if self._error:
             raise self._error
-        if not self._done and not self._finish_reason:
+        if not self._stream.done and not self._finish_reason:
             raise self._cut()
         reason = self._finish_reason
         calls = self._calls.finish(cut=reason == "length")
@@ -224,95 +208,23 @@ class Parser:
         text, thinking = ("".join(self._said[kind]) for kind in (Text, Thinking))
         return Reply(text, thinking, calls, reason or "stop", self._usage, self._thinking_field)
 
-    # -- bytes to lines
+    # -- values to the reply
 
-    def _lines(self, chunk: bytes) -> list[str]:
-        """The lines that are complete now: LF, CRLF or CR ends one."""
-        if b"\r" in chunk or (self._after_cr and chunk):
-            if self._after_cr and chunk.startswith(b"\n"):
-                chunk = chunk[1:]  # the other half of a CRLF
-            self._after_cr = chunk.endswith(b"\r")
-            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        complete, newline, rest = chunk.rpartition(b"\n")
-        if newline and self._rest:
-            complete = b"".join((*self._rest, complete))
-            self._rest.clear()
-            self._size = 0
-        if rest:
-            self._rest.append(rest)
-            self._grow(len(rest))
-        return complete.decode("utf-8", "replace").split("\n") if newline else []
+    def _take(self, values: Sequence[Value]) -> None:
+        for name, value in values:
+            if isinstance(value, dict):
+                self._object(name, value)
+            elif isinstance(value, list):
+                for each in value:
+                    if isinstance(each, dict):
+                        self._object(name, each)
+            elif name == FAULT:
+                self._fail(classify(None, {}, str(value)))
+            if self._error:  # nothing that follows counts
+                return
+        self._error = self._stream.error
 
-    def _grow(self, size: int) -> None:
-        self._size += size
-        if self._size > LIMIT:
-            self._fail(LLMError("server_error", "The server's answer has no end; nothing of it was kept. Try again."))
-
-    # -- lines to JSON
-
-    def _line(self, line: str) -> None:
-        if line.startswith("data:"):
-            if not self._open_is_data:
-                self._open.clear()
-            if self._open or not self._value(line[5:]):
-                self._hold(line[5:], is_data=True)
-        elif line.startswith("event:"):
-            self._event_name = line[6:].strip()
-        elif line.startswith("error:"):  # llama.cpp's name for the data of an error
-            self._event_name = "error"
-            self._line("data:" + line[6:])
-        elif line.startswith("\ufeff"):
-            self._line(line[1:])
-        elif not line.startswith((":", "id:", "retry:")) and (self._open or not self._value(line)):
-            self._hold(line, is_data=False)
-
-    def _blank_line(self) -> None:
-        """The end of an event; only JSON without `data:` may hold blank lines itself."""
-        if self._open and self._open_is_data:
-            self._close_open(at_end=False)
-        self._event_name = ""
-
-    def _hold(self, line: str, is_data: bool) -> None:
-        """Keep a line that is no JSON by itself: it may be so together with those that follow."""
-        if not self._open:
-            self._open_is_data = is_data
-            if not is_data and not line.lstrip().startswith(("{", "[")):
-                self._junk = self._junk or line.strip()[:60]
-        self._open.append(line)
-        self._grow(len(line))
-
-    def _close_open(self, at_end: bool) -> None:
-        """An event over several lines is complete, or the bytes have ended."""
-        text = "\n".join(self._open)
-        self._open.clear()
-        self._size = 0
-        if self._value(text):
-            return
-        if self._event_name == "error":
-            self._fail(classify(None, {}, text))
-        elif not at_end:
-            self._fail(LLMError("server_error", "The server sent a broken event; nothing of it was kept. Try again."))
-
-    def _value(self, text: str) -> bool:
-        """Take the data of one event; False where it is not complete JSON."""
-        try:
-            value = json.loads(text)
-        except (ValueError, RecursionError):
-            self._done = text.strip() == "[DONE]"
-            return self._done
-        if isinstance(value, dict):
-            self._object(value)
-        elif isinstance(value, list):
-            for each in value:
-                if isinstance(each, dict):
-                    self._object(each)
-        elif self._event_name == "error":
-            self._fail(classify(None, {}, str(value)))
-        return True
-
-    # -- JSON to the reply
-
-    def _object(self, value: dict[str, Any]) -> None:
+    def _object(self, name: str, value: dict[str, Any]) -> None:
         choices = value.get("choices")
         if isinstance(choices, list):
             for choice in choices:
@@ -322,7 +234,7 @@ class Parser:
             self._take_usage(usage)
         elif "x_groq" in value and isinstance(groq := value["x_groq"], dict):
             self._take_usage(groq.get("usage"))
-        if value.get("error") or self._event_name == "error" or (not choices and _says_error(value)):
+        if value.get("error") or name == FAULT or (not choices and _says_error(value)):
             self._fail(classify(None, {}, json.dumps(value)))
 
     def _choice(self, choice: dict[str, Any], whole: bool) -> None:
@@ -413,11 +325,11 @@ class Parser:
         self._error = self._error or error
 
     def _cut(self) -> LLMError:
-        if self._junk and not any(self._said.values()):
+        if self._stream.junk and not any(self._said.values()):
             kind = self._content_type.split(";")[0]
             return LLMError(
                 "server_error",
-                f"The answer is no chat completion ({kind}, it begins {self._junk!r}). Check LLM_BASE_URL.",
+                f"The answer is no chat completion ({kind}, it begins {self._stream.junk!r}). Check LLM_BASE_URL.",
             )
         return LLMError(
             "network", "The connection ended before the reply was complete; nothing of it was kept. Try again."

@@ -13,7 +13,7 @@ LADDER = """
  1  cancel events printable dotenv values names frontmatter atomic jsonl pieces signature rpcmessage entries
  1  schedule clock
  2  files watch agentfiles envelope node calls thinking demo/ diagnosis/ lanes log exchange adapter ledger rpc
- 2  rota cronline userfile wanted job silence beats surroundings completion dialogue gitignore pack
+ 2  rota cronline userfile wanted job silence beats surroundings completion dialogue gitignore pack eventstream
  3  command settings store workspace toolbox letters destinations channel newcomer sharedfile bindings jobs repeats runs
  3  fetch
  4  pulse reckoning wire approval prompt tools/ past fit profiles routes delivery awaited envfile

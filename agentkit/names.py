@@ -14,7 +14,7 @@ LONGEST_KEY = 180  # bytes of an encoded session key
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|(?:com|lpt)[0-9¹²³])(?=\.|\Z)", re.IGNORECASE)
 
 # Letters and marks that nobody sees (Default_Ignorable_Code_Point in Unicode's DerivedCoreProperties.txt).
-_INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+_INVISIBLE = "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 
 
 def slug(text: str, longest: int = 64) -> str:
@@ -23,7 +23,7 @@ def slug(text: str, longest: int = 64) -> str:
     Letters, digits, `.`, `_` and `-` of any script stay as they are (in Unicode's form C), all else becomes `-`.
     longest: characters; there are at most 150 bytes of UTF-8 too. A slug's slug is itself.
     """
-    composed = unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
+    composed = text if text.isascii() else unicodedata.normalize("NFC", re.sub(_INVISIBLE, "", text))
     name = re.sub("--+", "-", "".join(_kept(composed)))
     name = _cut(name.lstrip("-."), longest)
     if device := _DEVICE.match(name):

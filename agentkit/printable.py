@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 
-# A quick look decides: most text holds nothing of the kind.
-_SUSPECT = re.compile(
+# A quick look decides: most text holds nothing of the kind. Both are compiled when they are first needed: a start that
+# shows a line of plain text does without.
+_SUSPECT = (
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
 
 # Every part stops at the next control character at the latest, and an unfinished sequence loses only its introducer:
 # the work stays linear, and no text can hide behind a sequence that never ends.
-_UNSAFE = re.compile(
-    r"""
+_UNSAFE = r"""(?x)
       (?P<newline> \r+\n? | [\u2028\u2029] )
     | (?P<nothing>
           (?: \x1b[\]PX^_] | [\x90\x98\x9d-\x9f] )                  # OSC, DCS, SOS, PM, APC: up to BEL or ST
@@ -23,9 +23,7 @@ _UNSAFE = re.compile(
         | [\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]
       )
     | [\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]
-    """,
-    re.VERBOSE,
-)
+    """
 
 
 def printable(text: str) -> str:
@@ -35,9 +33,9 @@ def printable(text: str) -> str:
     returns become line feeds, other control characters and lone surrogates become U+FFFD. The joiners U+200C and
     U+200D stay: scripts and emoji need them.
     """
-    if _SUSPECT.search(text) is None:
+    if text.isprintable() or re.search(_SUSPECT, text) is None:
         return text
-    return _UNSAFE.sub(_safe, text)
+    return re.sub(_UNSAFE, _safe, text)
 
 
 def _safe(found: re.Match[str]) -> str:

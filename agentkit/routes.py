@@ -51,12 +51,14 @@ def session_key(agent_id: str, dm_scope: str, address: Address) -> str:
     return f"agent:{agent}:{channel}:{account}:direct:{peer}"
 
 
-_SPECIAL = re.compile("[:%\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_SPECIAL = "[:%\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
 
 
 def _quoted(part: str) -> str:
-    return _SPECIAL.sub(
-        lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode("utf-8", "surrogatepass")), part
+    if part.isalnum():  # as most are: a start does without the pattern
+        return part
+    return re.sub(
+        _SPECIAL, lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode("utf-8", "surrogatepass")), part
     )
 
 

@@ -65,7 +65,7 @@ def sample(path: str) -> bytes:
 def shown(path: Path, cwd: Path) -> str:
     """A path as a tool takes it and one line can hold it: relative to `cwd` where it is inside."""
     text = str(path.relative_to(cwd) if path.is_relative_to(cwd) else path)
-    return re.sub("[\x00-\x1f\x7f\ud800-\udfff]", "?", text)
+    return text if text.isprintable() else re.sub("[\x00-\x1f\x7f\ud800-\udfff]", "?", text)
 
 
 def body(skill: Skill) -> str:

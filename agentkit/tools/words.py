@@ -12,8 +12,9 @@ from ..printable import printable
 
 # Letters that look like nothing (Default_Ignorable_Code_Point of Unicode, and blank ones), though Python finds them
 # printable; what chooses between the pictures of the character before stays.
-_BLANK = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0\U000e0100-\U000e01ef]|(?<![^\x00-\x7f])[\ufe00-\ufe0f]"
+_BLANK = (
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0\U000e0100-\U000e01ef]"
+    "|(?<![^\x00-\x7f])[\ufe00-\ufe0f]"
 )
 
 _WORDS = {
@@ -50,10 +51,10 @@ def one_line(name: str) -> str:
 
 def visible(text: str) -> str:
     """A text in which nothing is that a screen would not show: what people decide about hides nothing."""
-    if text.isprintable() and not _BLANK.search(text):
+    if text.isprintable() and (text.isascii() or not re.search(_BLANK, text)):
         return text
     shown = (each if each.isprintable() or each in "\n\t" else _escaped(each) for each in text)
-    return _BLANK.sub(lambda found: _escaped(found[0]), "".join(shown))
+    return re.sub(_BLANK, lambda found: _escaped(found[0]), "".join(shown))
 
 
 def _escaped(text: str) -> str:

@@ -283,15 +283,18 @@ class Loopback:
 
 
 def _read(incoming: BinaryIO, connection: int) -> Request | None:
-    """The next request of a connection; None at its end."""
+    """The next whole request of a connection; None at its end."""
     words = incoming.readline().decode("latin-1").split()
     if len(words) != 3:
         return None
     headers = {}
-    while line := incoming.readline().decode("latin-1").strip():
-        name, _, value = line.partition(":")
-        headers[name.lower()] = value.strip()
-    body = incoming.read(int(headers.get("content-length", 0)))
+    while (line := incoming.readline()).strip():
+        name, _, value = line.decode("latin-1").partition(":")
+        headers[name.strip().lower()] = value.strip()
+    size = int(headers.get("content-length", 0))
+    body = incoming.read(size)
+    if not line or len(body) < size:  # a client that is killed leaves a part of one
+        return None
     return Request(words[0], words[1], headers, body, time.monotonic(), connection)
 
 

@@ -179,6 +179,16 @@ def test_a_client_that_leaves_a_hanging_answer_is_noticed() -> None:
         assert request.gone.wait(10)
 
 
+@pytest.mark.parametrize("left", [b"POST / HTTP/1.1\r\nContent-Le", b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n{"])
+def test_what_a_killed_client_leaves_is_no_request(left: bytes) -> None:
+    with Loopback([]) as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+            connection.sendall(left)
+            connection.shutdown(socket.SHUT_WR)
+            assert connection.recv(1) == b""
+        assert server.requests == []
+
+
 def test_waiting_for_a_request_that_never_comes_ends() -> None:
     with Loopback([]) as server, pytest.raises(TimeoutError, match="0 of 1"):
         server.wait_for_requests(1, timeout=0.05)

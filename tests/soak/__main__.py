@@ -1,11 +1,11 @@
-"""Everything at once, for as long as one likes: `python -m tests.soak [--minutes N] [--seed S]`, from the root of the
-repository.
+"""Everything at once, for as long as one likes.
 
-A process that serves, fifty clients at its gateway, people on Discord, a chat in a terminal, heartbeats and jobs as
-often as files allow, and a model that fails in every way; the process that serves is ended now and then, and beside all
-of it the crash tests end processes at every point there is. At the end every message must have been answered or refused
-by name, nothing may be lost or doubled, and threads, descriptors and memory must be what they were. The exit code is 1
-where something is wrong, and the folder it happened in is kept.
+`python -m tests.soak [--minutes N] [--seed S]`, from the root of the repository: a process that serves, fifty clients
+at its gateway, people on Discord, a chat in a terminal, heartbeats and jobs as often as files allow, and a model that
+fails in every way; the process that serves is ended now and then, and beside all of it the crash tests end processes at
+every point there is. At the end every message must have been answered or refused by name, nothing may be lost or
+doubled, and threads, descriptors and memory must be what they were. The exit code is 1 where something is wrong, and
+the folder it happened in is kept.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ EVERYBODY = "*"  # the value of `default`
 
 DIGITS = 18  # of a priority
 
-_TOKEN = re.compile(r'("(?:[^"\\]|\\.)*")|(?<=[{\[])\s+|\s+(?=[}\]])|(\s+)')
+_TOKEN = r'("(?:[^"\\]|\\.)*")|(?<=[{\[])\s+|\s+(?=[}\]])|(\s+)'
 
 
 @dataclass(frozen=True)
@@ -96,4 +96,4 @@ def replace(path: Path, edit: Callable[[list[Entry]], list[str]]) -> None:
 
 def _in_one_line(text: str) -> str:
     """JSON, with all that it says as it was written."""
-    return _TOKEN.sub(lambda found: found[1] or (found[2] and " ") or "", text) if "\n" in text else text
+    return re.sub(_TOKEN, lambda found: found[1] or (found[2] and " ") or "", text) if "\n" in text else text

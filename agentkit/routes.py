@@ -55,8 +55,8 @@ _SPECIAL = "[:%\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
 
 
 def _quoted(part: str) -> str:
-    if part.isalnum():  # as most are: a start does without the pattern
-        return part
+    if part.isascii() and part.isprintable() and ":" not in part and "%" not in part:
+        return part  # as most are: a start does without the pattern
     return re.sub(
         _SPECIAL, lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode("utf-8", "surrogatepass")), part
     )

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .events import Inbound as Inbound
     from .events import Interrupted as Interrupted
     from .events import Notice as Notice
+    from .events import Stopped as Stopped
     from .events import Text as Text
     from .events import Thinking as Thinking
     from .events import ToolFinished as ToolFinished
@@ -51,8 +52,8 @@ _NAMES = {
     "app": "App",
     "channel": "Channel",
     "errors": "LLMError ToolError",
-    "events": "Answer Ask Compacted Done Error Event Failover Heard Inbound Interrupted Notice Text Thinking"
-    " ToolFinished ToolStarted TurnStarted",
+    "events": "Answer Ask Compacted Done Error Event Failover Heard Inbound Interrupted Notice Stopped Text"
+    " Thinking ToolFinished ToolStarted TurnStarted",
     "node": "Flow Node",
     "scripted": "Scripted",
     "settings": "Settings",

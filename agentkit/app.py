@@ -21,7 +21,7 @@ from .command import PUBLIC, Command, Commands, Order
 from .completion import Completion
 from .desk import Desk
 from .errors import CommandError, LLMError, SettingsError
-from .events import Done, Error, Event, Inbound, Notice
+from .events import Done, Error, Event, Inbound, Notice, Stopped
 from .files import real
 from .lanes import Lanes
 from .names import encoded
@@ -297,6 +297,8 @@ class App:
         it is refused, as nobody is there (TOOL_APPROVAL=trust allows all). Raises LLMError where there is no answer.
         """
         for event in self.stream(text, peer, agent=agent, timeout=timeout):
+            if isinstance(event, Stopped):
+                raise LLMError("unknown", event.text)
             if isinstance(event, Done):
                 return event.text
             if isinstance(event, Error):

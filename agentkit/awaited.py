@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from typing import Any, NamedTuple, Protocol
 
 from .channel import AnswerAsk, Dispatch
-from .events import ENDINGS, Answer, Ask, Done, Error, Event, Inbound
+from .events import ENDINGS, Answer, Ask, Done, Error, Event, Inbound, Stopped
 from .repeats import Key, Outcome, Repeats, compare, mark
 from .rpc import NOT_AUTHORISED, SHUTTING_DOWN, TOO_BUSY, TURN_FAILED, UNKNOWN, RpcError
 
@@ -214,6 +214,8 @@ def _settle(answer: Future[dict[str, Any]], outcome: Outcome) -> None:
 
 def _outcome(turn: _Turn, event: Event, stopping: bool) -> Outcome:
     """What `send` returns, or its error."""
+    if isinstance(event, Stopped):
+        return RpcError(TURN_FAILED, event.text, {"category": "unknown", "session_key": event.session})
     if isinstance(event, Done):
         usage = {**NO_TOKENS, **event.usage}
         return {"agent_id": turn.agent, "session_key": event.session, "reply": event.text, "usage": usage}

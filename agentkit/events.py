@@ -207,4 +207,9 @@ class Done(Event):
     seconds: float
 
 
+class Stopped(Done):
+    """The turn is over, and there is no answer: the agent went in circles, or on for too long; text: why. In its form
+    for programs it is a `done`, behind a notice of the level `error`."""
+
+
 ENDINGS = (Done, Error, Interrupted)

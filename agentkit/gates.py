@@ -16,6 +16,7 @@ from .settings import Settings
 if TYPE_CHECKING:
     from .channels.discord import Discord
     from .channels.websocket import Gateway
+    from .lanes import Lanes
     from .outbox import Outbox
 
 GATEWAY, DISCORD = "websocket", "discord"  # the channels' names
@@ -35,6 +36,9 @@ class Running(Protocol):
 
     @property
     def channels(self) -> Mapping[str, Channel]: ...
+
+    @property
+    def lanes(self) -> Lanes: ...
 
     def add(self, channel: Channel) -> None: ...
 
@@ -84,6 +88,7 @@ def open_discord(app: Running) -> Discord:
         lambda: outbox.wake(DISCORD),
         app.workspace / ".state" / "discord.seen",
         waits=lambda to: outbox.waits(DISCORD, to),
+        ending=lambda: app.lanes.stopping,
     )
     app.add(discord)
     return discord

@@ -9,7 +9,7 @@ from itertools import count
 
 from .calls import Call
 from .errors import Cancelled, LLMError
-from .events import Done, Error, Event, Interrupted, Notice, TurnStarted
+from .events import Done, Error, Event, Interrupted, Notice, Stopped, TurnStarted
 from .node import Flow, Node
 from .store import INTERRUPTED, Message, Store
 from .usetool import Toolbox, UseTool
@@ -22,8 +22,13 @@ OVER = 1.1  # times the context window is what it then takes, at least
 SAME_CALL = 5  # the same call with the same arguments so often in a row leads nowhere
 
 
+class _Aimless(Exception):
+    """The agent goes in circles, or on for too long; its text says which."""
+
+
 class Turn(Flow):
-    """Answers the last message of the store; `run` returns the event that ends it: Done, Error or Interrupted.
+    """Answers the last message of the store; `run` returns the event that ends it: Done (Stopped where the agent went
+    in circles), Error or Interrupted.
 
     ask: the node that gets one Reply (an LLMCall, or one around it); toolbox: None for no tools; max_calls: requests to
     the model in one turn; compact: the node that keeps the conversation within the context window, and returns how many
@@ -50,11 +55,9 @@ class Turn(Flow):
                 return reply
             for calls in self.toolbox.batches(reply.calls):
                 if stuck := repeats.stuck(calls):
-                    return self._stop(
-                        store, reply, f"{stuck.name} was called {SAME_CALL} times with the same arguments"
-                    )
+                    raise _Aimless(f"{stuck.name} was called {SAME_CALL} times with the same arguments")
                 UseTool(calls, self.toolbox).run(store)
-        return self._stop(store, reply, f"the turn took {self.max_calls} model calls (MAX_MODEL_CALLS)")
+        raise _Aimless(f"the turn took {self.max_calls} model calls (MAX_MODEL_CALLS)")
 
     def run(self, store: Store) -> Event:
         """Whatever happens, the conversation is left fit for the next request, and one event ends the turn."""
@@ -64,12 +67,11 @@ class Turn(Flow):
         ending: Event
         try:
             reply: Reply = super().run(store)
-            ending = Done(
-                reply.text,
-                store.state.used or store.state.model,
-                store.state.usage,
-                round(time.monotonic() - started, 3),
-            )
+            ending = _done(Done, reply.text, store, started)
+        except _Aimless as why:
+            closing = f"[stopped: {why}]"
+            store.run.publish(Notice(f'Stopped: {why}. Say "go on" to let it continue.', "error"))
+            ending = _done(Stopped, f"stopped: {why}", store, started)
         except LLMError as error:
             closing = f"[no answer: {error.category}]"
             log.info("no answer: %s, status %s: %s", error.category, error.status, error.detail)
@@ -112,12 +114,6 @@ class Turn(Flow):
         store.state.unsummarised = 0
         return bool(self.compact.run(store))
 
-    def _stop(self, store: Store, reply: Reply, why: str) -> Reply:
-        """The agent goes in circles: calls that were not run say so, and so does a notice."""
-        store.run.publish(Notice(f'Stopped: {why}. Say "go on" to let it continue.', "error"))
-        store.settle(f"[stopped: {why}]")
-        return reply
-
 
 class Repeats:
     """The row of equal calls that a turn has come to."""
@@ -134,6 +130,11 @@ class Repeats:
             if self._times >= SAME_CALL:
                 return call
         return None
+
+
+def _done(kind: type[Done], text: str, store: Store, started: float) -> Done:
+    state = store.state
+    return kind(text, state.used or state.model, state.usage, round(time.monotonic() - started, 3))
 
 
 def _said(messages: Sequence[Message], before: int) -> str:

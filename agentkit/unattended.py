@@ -9,7 +9,7 @@ from typing import NamedTuple
 from .agents import Agents
 from .cancel import Cancel
 from .errors import CommandError, LLMError
-from .events import Done, Error, Interrupted
+from .events import Done, Error, Interrupted, Stopped
 from .ledger import Ledger
 from .log import SHORTEST_KEY
 from .node import Flow, Node
@@ -96,6 +96,8 @@ class Unattended:
             timer.cancel()
             store.run = store.run._replace(cancel=outer)
         tokens = store.state.usage.get("total_tokens", 0)
+        if isinstance(ending, Stopped):
+            return Ended("", "unknown", ending.text, tokens, ending.seconds)
         if isinstance(ending, Done):
             return Ended(self._without_secrets(ending.text), "", "", tokens, ending.seconds)
         if isinstance(ending, Interrupted) and not outer.is_set:

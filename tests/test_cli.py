@@ -106,6 +106,13 @@ def test_a_cut_stream_is_never_printed_as_an_answer(tmp_path: Path, cut: list[by
     assert re.fullmatch(rf"({again}){{2}}error: [^\n]+\n", done.stderr)
 
 
+def test_what_an_agent_says_while_it_goes_in_circles_is_not_printed_as_an_answer(tmp_path: Path) -> None:
+    with Loopback(lambda request, index: call_stream(("list_dir", {"path": "."}), text="Looking.")) as server:
+        done = agentkit(settled(tmp_path), "run", "what is there?", env=environment(tmp_path, server.url))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "list_dir was called 5 times" in done.stderr
+
+
 @pytest.mark.parametrize(("flags", "made"), [(["--yes"], True), (["--no"], False), ([], False)])
 def test_without_a_person_a_tool_runs_only_with_yes(tmp_path: Path, flags: list[str], made: bool) -> None:
     with Loopback([call_stream(("bash", {"command": "touch made"})), text_stream("ok")]) as server:

@@ -347,6 +347,15 @@ def test_what_ends_a_turn_is_said_and_what_comes_before_is_not(server: DiscordSe
     ]
 
 
+def test_who_is_not_answered_because_the_program_ends_is_told_to_say_it_again(
+    server: DiscordServer, opened: Callable[..., Side]
+) -> None:
+    side = opened(ending=lambda: True).log_in()
+    side.reply = lambda inbound: Interrupted("")
+    server.say("hi")
+    assert "say it again when it is back" in server.wait_for_sent(1)[0]["content"]
+
+
 def test_a_message_that_the_program_stumbles_over_is_answered_with_an_error_and_the_next_one_as_ever(
     server: DiscordServer, side: Side
 ) -> None:

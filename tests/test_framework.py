@@ -280,6 +280,11 @@ def test_what_asks_is_refused_where_nobody_can_be_asked(here: Path) -> None:
     assert "launched" not in str(model.asked[1])
 
 
+def test_an_agent_that_goes_in_circles_has_no_answer(here: Path) -> None:
+    with App(model=Scripted(*[("list_dir", {"path": "."})] * 5)) as app, pytest.raises(LLMError, match="5 times"):
+        app.ask("what is there?")
+
+
 def test_an_app_that_does_not_run_says_so(here: Path) -> None:
     app = App(model=Scripted("never"))
     with pytest.raises(RuntimeError, match="start"):

@@ -15,7 +15,7 @@ from agentkit.events import Done, Inbound
 from agentkit.repeats import KEPT, MOST_KEPT, MOST_TEXT, Key, Repeats
 
 from .gateway import USER, Client, Gate, Program, Terminal, echo
-from .loopback import json_error, text_stream
+from .loopback import Request, Response, call_stream, json_error, text_stream
 from .program import WAIT
 from .test_rpc import request
 
@@ -221,6 +221,19 @@ def test_what_does_not_exist_is_told(program: Program) -> None:
 
 
 # -- idempotency
+
+
+def test_a_turn_that_goes_in_circles_has_failed(tmp_path: Path) -> None:
+    def circles(request: Request, index: int) -> Response:
+        return call_stream(("list_dir", {"path": "."}), text="Looking.")
+
+    with Program(tmp_path, circles) as program, Client(program) as client:
+        error = client.error("send", text="what is there?", stream=True)
+        assert (error["code"], error["data"]["category"]) == (-32000, "unknown")
+        assert "list_dir was called 5 times" in error["message"]
+        notice, ending = client.events[-2:]
+        assert (notice["type"], notice["level"]) == ("notice", "error")
+        assert (ending["type"], ending["text"]) == ("done", error["message"])
 
 
 def test_a_repeated_send_gets_the_first_result(program: Program) -> None:

@@ -23,6 +23,7 @@ from agentkit.events import (
     Event,
     Interrupted,
     Notice,
+    Stopped,
     Text,
     ToolFinished,
     ToolStarted,
@@ -312,16 +313,17 @@ def test_the_limit_of_model_calls_ends_a_turn_with_a_notice(tmp_path: Path) -> N
         chat = Chat(server, tmp_path)
         ending = chat.say("go")
         assert len(server.requests) == 20
-    assert isinstance(ending, Done)
+    assert isinstance(ending, Stopped) and "20 model calls" in ending.text and ending.record()["type"] == "done"
     notices = [event for event in chat.events if isinstance(event, Notice)]
     assert "MAX_MODEL_CALLS" in notices[-1].text and notices[-1].level == "error"
 
 
 def test_the_same_call_over_and_over_is_stopped_with_a_notice(tmp_path: Path) -> None:
-    with Loopback(lambda request, index: call_stream(("list_dir", {"path": "."}))) as server:
+    with Loopback(lambda request, index: call_stream(("list_dir", {"path": "."}), text="Looking.")) as server:
         chat = Chat(server, tmp_path)
-        chat.say("go")
+        ending = chat.say("go")
         assert len(server.requests) == 5
+    assert isinstance(ending, Stopped) and ending.text == "stopped: list_dir was called 5 times with the same arguments"
     assert len(chat.finished()) == 4
     assert "5 times" in [event for event in chat.events if isinstance(event, Notice)][-1].text
     assert chat.messages()[-1][1].startswith("[stopped")

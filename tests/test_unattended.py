@@ -12,15 +12,17 @@ import pytest
 
 from agentkit import App, Node, Store
 from agentkit.cancel import Cancel
+from agentkit.client import Client
 from agentkit.events import Answer
 from agentkit.ledger import Ledger
+from agentkit.llm import LLMCall
 from agentkit.node import Run
 from agentkit.settings import Settings
 from agentkit.store import State
 from agentkit.unattended import Ended, Unattended
 from agentkit.wire import Reply
 
-from .loopback import Loopback, text_stream
+from .loopback import Loopback, call_stream, text_stream
 from .program import environment
 
 KEY = "sk-canary-0123456789"
@@ -57,10 +59,13 @@ def app(tmp_path: Path) -> Iterator[App]:
 
 
 def run(app: App, text: str | None, longest: float = 60.0, cancel: Cancel | None = None) -> Ended:
-    watched = Run(lambda event: None, lambda ask: Answer("deny"), cancel or Cancel())
-    store = Store(state=State("agent:assistant:x", "assistant"), run=watched)
     unattended = Unattended(app.agents, lambda: Says(text), Ledger(), lambda: app.settings, longest)
-    return unattended.run(store, "Do it.", light=True)
+    return unattended.run(fresh(cancel), "Do it.", light=True)
+
+
+def fresh(cancel: Cancel | None = None) -> Store:
+    watched = Run(lambda event: None, lambda ask: Answer("deny"), cancel or Cancel())
+    return Store(state=State("agent:assistant:x", "assistant", model="m"), run=watched)
 
 
 def test_a_turn_that_does_not_end_is_ended_and_that_is_a_failure(app: App) -> None:
@@ -72,6 +77,14 @@ def test_a_turn_that_is_stopped_is_interrupted(app: App) -> None:
     cancel = Cancel()
     cancel.set()
     assert run(app, None, cancel=cancel).category == "interrupted"
+
+
+def test_a_turn_that_goes_in_circles_is_a_failure(app: App) -> None:
+    with Loopback(lambda request, index: call_stream(("list_dir", {"path": "."}), text="Looking.")) as server:
+        circling = LLMCall(Client(server.url))
+        unattended = Unattended(app.agents, lambda: circling, Ledger(), lambda: app.settings)
+        ended = unattended.run(fresh(), "Do it.", light=True)
+    assert (ended.text, ended.category) == ("", "unknown") and "5 times" in ended.why
 
 
 def test_what_is_said_holds_none_of_our_keys(app: App) -> None:

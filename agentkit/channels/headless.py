@@ -27,6 +27,7 @@ from ..events import (
     Heard,
     Interrupted,
     Notice,
+    Stopped,
     Text,
     Thinking,
     ToolFinished,
@@ -197,6 +198,8 @@ def _words(event: Event) -> str:
     """An event in words."""
     if isinstance(event, TurnStarted):
         return f"{event.agent} answers with {event.model}"
+    if isinstance(event, Stopped):
+        return event.text
     if isinstance(event, Done):
         how = f"answered by {event.model}" if event.model else "done"
         return f"{how} in {event.seconds:.1f} s, {event.usage.get('total_tokens', 0):,} tokens"

@@ -15,6 +15,7 @@ from ..events import (
     Heard,
     Interrupted,
     Notice,
+    Stopped,
     Text,
     ToolFinished,
     ToolStarted,
@@ -73,7 +74,7 @@ class Plain(Console):
     def _done(self, event: Done) -> None:
         streamed = self.writing and event.turn == self._turn  # a command's answer may come in between
         self._break_line()
-        if event.text and not streamed:
+        if event.text and not streamed and not isinstance(event, Stopped):  # a notice has said why there is no answer
             self.write(printable(event.text).removesuffix("\n") + "\n")
 
     def _break_line(self) -> None:

@@ -34,6 +34,7 @@ QUESTION = "wants to run:\n"
 ENDS = {
     r"\Aerror: ": "an error, told on Discord",
     r"\Ainterrupted\Z": "interrupted",
+    r"\Ainterrupted, as agentkit ends": "shutting down",
     r"\A\(The answer is empty\.\)\Z": "an empty answer",
     r"end of mk-": "answered",
 }

@@ -54,7 +54,8 @@ class Discord:
     empty: anyone, and then tools that ask are refused; put: gives the outbox a text (channel, to, text, nonce, reply),
     for an answer that Discord does not take; tell: hears what the owner should know; connected: called when it is, so
     that letters that wait are tried; seen: the file that tells which messages were taken; ask_limit: seconds; waits:
-    does the outbox hold letters for somebody? Answers then go there too, to stay in order.
+    does the outbox hold letters for somebody? Answers then go there too, to stay in order; ending: is the program about
+    to end?
 
     `to` in letters is `channel:ID`, a thread's too, `user:ID`, or an ID alone: a channel that the bot knows, else a
     user, else a channel.
@@ -74,6 +75,7 @@ class Discord:
         seen: Path,
         ask_limit: float = 120.0,
         waits: Waits = lambda to: False,
+        ending: Callable[[], bool] = lambda: False,
         patience: Patience = PATIENCE,
     ) -> None:
         self.can_ask = bool(allowed)
@@ -84,7 +86,7 @@ class Discord:
         self._turns = Turns(self._show_typing)
         self._seen = Seen(seen)
         self._ears = Ears(channels, allowed)
-        self._patience = patience
+        self._patience, self._program_ends = patience, ending
         self._late: SimpleQueue[Event] = SimpleQueue()  # what there was to show when the loop had ended
         self._showing = threading.Lock()  # serialises the showing of it
         self._over = threading.Event()  # nothing more happens in the threads
@@ -108,7 +110,14 @@ class Discord:
             raise SettingsError([INSTALL])
         self._dispatch = dispatch
         self._talk = Talk(
-            self._ears, self._seen, self._turns, self._posts, self._inbox.put, answer, self.ask_limit or 0.0
+            self._ears,
+            self._seen,
+            self._turns,
+            self._posts,
+            self._inbox.put,
+            answer,
+            self.ask_limit or 0.0,
+            self._program_ends,
         )
         self._state = "connecting"
         self._threads = [

@@ -19,12 +19,14 @@ LONGEST_ERROR = 1000  # characters
 
 NO_TEXT = "There is no text in this message, and text is all that can be read here. /help lists commands."
 
+CUT_SHORT = "interrupted, as agentkit ends here: say it again when it is back."
+
 SHOWN = (Ask, ToolFinished, Notice, *ENDINGS)
 
 
 class Talk:
     """Lives in an event loop, and after `close` without one. hand_in: takes a message for an agent; answer: as a
-    channel is given it; ask_limit: seconds that an answer may take."""
+    channel is given it; ask_limit: seconds that an answer may take; ending: is the program about to end?"""
 
     def __init__(
         self,
@@ -35,9 +37,11 @@ class Talk:
         hand_in: Callable[[Inbound], None],
         answer: AnswerAsk,
         ask_limit: float,
+        ending: Callable[[], bool],
     ) -> None:
         self._ears, self._seen, self._turns, self._posts = ears, seen, turns, posts
         self._hand_in, self._answer, self._ask_limit = hand_in, answer, ask_limit
+        self._ending = ending
         self._closed = ""  # why
 
     # -- what is said there
@@ -89,7 +93,7 @@ class Talk:
             self._withdraw(turn)
         else:
             self._turns.end(turn)
-            self._say(turn, _ending(event))
+            self._say(turn, CUT_SHORT if isinstance(event, Interrupted) and self._ending() else _ended(event))
             self._withdraw(turn)
 
     def close(self, why: str) -> None:
@@ -140,7 +144,7 @@ class Talk:
         self._posts.add(Post(turn.to, last, turn.nonce(), turn.said.id, kept, sent))
 
 
-def _ending(event: Event) -> str:
+def _ended(event: Event) -> str:
     """What is said of a turn when it is over."""
     if isinstance(event, Done):
         text = printable(event.text)

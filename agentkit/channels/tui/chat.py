@@ -23,6 +23,7 @@ from ...events import (
     Heard,
     Interrupted,
     Notice,
+    Stopped,
     Thinking,
     ToolFinished,
     ToolStarted,
@@ -195,6 +196,8 @@ class Chat:
             if event.text and event.turn in self._theirs:
                 self._close(event, Answer(event.text))
             self._close(event, Note("interrupted"))
+        elif isinstance(event, Stopped):
+            pass  # a notice has said so
         elif isinstance(event, Done) and event.text and not (self._answer and event.turn == self.turn):
             self._close(event, Answer(event.text) if event.model else Note(event.text))
         self._theirs.discard(event.turn)

@@ -9,6 +9,7 @@ figure could not be measured at all.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import platform
 import sys
@@ -55,6 +56,8 @@ def main() -> int:
     failed: list[str] = []
     records: list[dict[str, Any]] = []
     for each in chosen:
+        gc.collect()
+        gc.freeze()  # what the figures before it have left behind costs this one nothing
         try:
             measured = each.measure()
         except Skip as why:
